@@ -13,7 +13,7 @@ import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from tests.chaos.callers.case_watcher import CaseWatcher
-from tests.chaos.callers.mixed_workload import Mix
+from tests.chaos.callers.mixed_workload import BUDGET, Mix
 from tests.chaos.callers.retrying_client import RetryingClient
 from tests.chaos.chaos_environment import ChaosEnvironment
 from tests.chaos.checks.snapshot import Bucket, queued, spooled
@@ -27,7 +27,6 @@ AGE_S = 3_600
 UNTOLD = (pb.WEBHOOK_STATE_WAITING, pb.WEBHOOK_STATE_PENDING)
 MOST_TOLD = 5
 HIDDEN_S = 3.0
-BUDGET = "CASE_BUDGET"
 
 
 def settle(environment: ChaosEnvironment, client: RetryingClient) -> list[str]:

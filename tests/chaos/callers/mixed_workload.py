@@ -14,6 +14,8 @@ from tests.sandbox.portal import SandboxPortal
 # A court of which the budget allows fewer cases than callers ask for. No other case is of it.
 LIMITED_COURT = "5.02"
 BATCH_SIZE = 6
+# The reason of the hold of a job that waits for it.
+BUDGET = "CASE_BUDGET"
 # So many jobs of a run for each batch and for each watched case.
 JOBS_PER_BATCH, JOBS_PER_WATCH = 24, 24
 CHANGES = 2

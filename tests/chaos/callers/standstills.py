@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from tests.chaos.callers.mixed_workload import BUDGET
 from tests.chaos.callers.retrying_client import RetryingClient
 
 LOOK_S = 0.25
@@ -47,7 +48,9 @@ class Progress:
                 running = self._client.running_jobs(timeout_s=TIMEOUT_S)
             except grpc.RpcError:
                 continue
-            self._looks.append(Look(time.time(), {job.job_id: job.revision for job in running}))
+            # A job that waits for the budget waits for no repair.
+            moving = {job.job_id: job.revision for job in running if job.hold.reason != BUDGET}
+            self._looks.append(Look(time.time(), moving))
 
     def standstills(self, since: float) -> list[float]:
         """Return the seconds until progress for each job that was running at `since`."""
