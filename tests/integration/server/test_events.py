@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +31,8 @@ from storage.states import JobState
 from tests.integration.harness import factories
 from tests.integration.harness.factories import CLIENT, HOOK
 from tests.integration.harness.grpc_server import (
+    THREADS,
+    WIDE,
     api_of,
     entry,
     running_server,
@@ -227,10 +230,45 @@ def test_a_call_waits_for_the_next_event_and_no_longer(parts: ServerDependencies
             async with asyncio.timeout(30):
                 while server.service.open_watches.count("default") < len(waits):
                     await asyncio.sleep(0.01)
+            # The server has fewer threads than calls that wait, and serves others.
+            assert len(waits) > THREADS
+            assert not (await api.ListJobs(pb.ListJobsRequest())).jobs
             job_id = await asyncio.to_thread(_ended, parts.database, client="default")
             for wait in waits:
                 [event] = (await wait).events
                 assert event.event.data.job.job_id == str(job_id)
+
+    asyncio.run(scenario())
+
+
+def test_only_a_call_that_waits_counts_as_a_watch(parts: ServerDependencies) -> None:
+    one = replace(WIDE, open_watches=1)
+
+    async def scenario() -> None:
+        async with running_server(parts, limits=one) as server, api_of(server.address) as api:
+            first = api.ListEvents(pb.ListEventsRequest(wait=seconds(60)))
+            async with asyncio.timeout(30):
+                while not server.service.event_waiter.count:
+                    await asyncio.sleep(0.01)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await api.ListEvents(pb.ListEventsRequest(wait=seconds(60)))
+            assert refusal_of(refused.value).reason == "TOO_MANY_WATCHES"
+            assert not (await api.ListEvents(pb.ListEventsRequest())).events
+            first.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_every_wrong_field_is_named(parts: ServerDependencies) -> None:
+    wrong = pb.ListEventsRequest(after_cursor="x", page_size=-1, wait=seconds(-1))
+
+    async def scenario() -> None:
+        async with running_server(parts) as server, api_of(server.address) as api:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await api.ListEvents(wrong)
+            refusal = refusal_of(refused.value)
+            assert refusal.reason == "INVALID_REQUEST"
+            assert sorted(refusal.fields) == ["after_cursor", "page_size", "wait"]
 
     asyncio.run(scenario())
 
