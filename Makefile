@@ -37,8 +37,9 @@ secret: $(READY) ## prints the key of the webhook signatures of make run
 client: $(READY) ## a token for a client, NAME=...; SECRET=new for a webhook secret; REMOVE=<beginning of a hash>
 	@NAME="$(NAME)" REMOVE="$(REMOVE)" SECRET="$(SECRET)" $(BIN)/python -m dev.client_token
 
+# Kept bytecode halves the start of each process, and the tests start some hundreds.
 test: $(READY) ## all tests, against the real servers
-	$(BIN)/python -m pytest -n 4 --dist loadfile
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist loadfile
 
 test-debian: $(READY) ## a case on Debian's PostgreSQL and Redis, with the documented rights; they must be installed
 	$(BIN)/python -m pytest -q tests/debian/debian.py

@@ -6,16 +6,19 @@ import base64
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from dev.embedded.embedded_servers import EMBEDDED, EmbeddedServers, Kinds, start_all
 from dev.embedded.postgres import postgres
 from dev.folder import DataFolder
-from tests.xdist_schedule import Schedule, place_of
+from tests.xdist_schedule import Schedule, modules, place_of
 
 # Recognisable values, so that a test can search for them where they must not be.
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"planted-webhook-secret-0123456789").decode()
@@ -30,6 +33,17 @@ hypothesis.settings.register_profile(
     "autos", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("autos")
+
+
+# By default each error is written with all local variables, which may take seconds.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,6 +64,20 @@ def pytest_configure() -> None:
     """Have started processes take SIGINT, also if a shell started the tests in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import other test files first than the other xdist processes do, before all are collected.
+
+    The first import of a file rewrites its assertions, which takes longer than all else of it. Each
+    process finds most files rewritten already, by another one.
+    """
+    number, processes = map(os.environ.get, ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"))
+    if number and processes and session.config.args == session.config.getini("testpaths"):
+        for name in modules()[int(number.removeprefix("gw")) :: int(processes)]:
+            # The collection reports what fails here.
+            with suppress(Exception):
+                import_module(name)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -50,5 +50,11 @@ def place_of(path: str) -> tuple[int, int, int, str]:
     return (_index(SHARED, unit), _index(LONG, name), _index(FOLDERS, folder), unit)
 
 
+def modules() -> list[str]:
+    """Return the names of all modules with tests, sorted."""
+    files = (file.relative_to(ROOT).with_suffix("") for file in ROOT.glob("tests/**/test_*.py"))
+    return sorted(".".join(file.parts) for file in files)
+
+
 def _index(names: Sequence[str], name: str) -> int:
     return names.index(name) if name in names else len(names)
