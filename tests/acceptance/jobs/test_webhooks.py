@@ -338,20 +338,6 @@ def test_two_callers_of_one_job_both_get_a_webhook(autos: Autos) -> None:
     assert one.webhook_id != other.webhook_id
 
 
-def test_a_body_above_five_megabytes_is_sent_without_its_documents(autos: Autos) -> None:
-    faults = dict.fromkeys(range(16_000), "no-href")
-    number = autos.portal.add_case(documents=16_000, faults=faults)
-
-    job = _settled(autos, run(autos, number, webhook_url=autos.receiver.url_of("/huge")))
-
-    [delivery] = autos.receiver.deliveries_at("/huge")
-    data = _data_without_times(delivery)
-    assert data.keys() == {"job", "documents_omitted"}
-    assert data["documents_omitted"] is True
-    assert data["job"]["progress"]["failed_documents"] == 16_000
-    assert job.webhooks[0].state == DELIVERED
-
-
 def test_a_receiver_that_hangs_is_a_failed_attempt(autos: Autos, hanging: list[pb.Job]) -> None:
     def attempted() -> list[pb.Webhook]:
         hooks = [status(autos, job.job_id).webhooks[0] for job in hanging]

@@ -58,6 +58,7 @@ def _env(
         "PDPJ_TOKEN": PORTAL_TOKEN,
         "WEBHOOK_SECRET": WEBHOOK_SECRET,
         "LEASE_S": "5",
+        "WORKER_PROCESSES": "1",
         "CLOCK_INTERVAL_MS": "500",
         "LOG_FORMAT": "json",
     }

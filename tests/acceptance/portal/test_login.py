@@ -1,4 +1,7 @@
-"""Test a login that is renewed, unreachable and rejected during jobs, on the real processes."""
+"""Test a login that is renewed, unreachable and rejected during jobs, on the real processes.
+
+They reach PostgreSQL through a pooler in transaction mode only, which is tested here as well.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.processes.deadline import until
+from storage.postgres.database import Database
+from storage.postgres.migrate import migrate
+from tests.databases import create_database
+from tests.pooling.pooler import Pooler
 from tests.sandbox.keycloak.login import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, SandboxLogin
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
-from tests.system.job_calls import await_job, finish, run, start, status
+from tests.system.job_calls import await_job, documents, finish, run, start, status
 from tests.system.running_autos import Autos, running_autos
 
 KEY = base64.urlsafe_b64encode(b"planted-encryption-key-012345678").decode()
@@ -26,10 +33,11 @@ KEY = base64.urlsafe_b64encode(b"planted-encryption-key-012345678").decode()
 
 @dataclass(frozen=True)
 class Place:
-    """An Autos that logs in with a refresh token, and its login server."""
+    """An Autos that logs in with a refresh token, its login server and its pooler."""
 
     autos: Autos
     login: SandboxLogin
+    pooler: Pooler
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,10 @@ def place(
 ) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("login", numbered=False)
     redis_url = urlsplit(servers.env["REDIS_URL"])._replace(path="/2").geturl()
-    with SandboxLogin() as login, SandboxPortal() as portal:
+    url = create_database(servers.env["DATABASE_URL"], "behind_a_pooler")
+    with closing(Database(url, max_connections=1)) as database:
+        migrate(database)
+    with SandboxLogin() as login, SandboxPortal() as portal, Pooler(url) as pooler:
         portal.accepts = login.accepts
         with running_autos(
             servers,
@@ -50,6 +61,7 @@ def place(
             second_port,
             folder,
             REDIS_URL=redis_url,
+            DATABASE_URL=pooler.url(url),
             PDPJ_TOKEN="",
             PDPJ_TOKEN_URL=login.url,
             PDPJ_CLIENT_ID=CLIENT_ID,
@@ -57,7 +69,7 @@ def place(
             PDPJ_REFRESH_TOKEN=REFRESH_TOKEN,
             AUTOS_ENCRYPTION_KEY=KEY,
         ) as autos:
-            yield Place(autos, login)
+            yield Place(autos, login, pooler)
 
 
 def _health(autos: Autos) -> int:
@@ -129,6 +141,40 @@ def test_no_log_line_holds_a_secret_of_the_login(place: Place) -> None:
     assert "portal login" in lines
     known = (CLIENT_SECRET, REFRESH_TOKEN, place.login.refresh_token, KEY, "access-", "refresh-")
     assert [secret for secret in known if secret in lines] == []
+
+
+# The pooler.
+
+
+def test_a_job_is_watched_to_its_end_and_its_webhook_is_sent(place: Place) -> None:
+    autos = place.autos
+    hook = autos.receiver.url_of("/pooled")
+
+    job = run(autos, autos.portal.add_case(documents=30), webhook_url=hook)
+
+    assert job.state == pb.JOB_STATE_COMPLETED
+    states = {document.state for document in documents(autos, job)}
+    assert states == {pb.DOCUMENT_STATE_AVAILABLE}
+    assert autos.receiver.wait_for(1, 60, "/pooled")
+    assert place.pooler.left == []
+
+
+def test_a_job_is_cancelled(place: Place) -> None:
+    autos = place.autos
+    number = autos.portal.add_case(documents=12)
+    autos.portal.hold(number)
+    job = start(autos, number).job
+    autos.portal.wait_held(number, 5)
+
+    autos.api.CancelJob(pb.CancelJobRequest(job_id=job.job_id), timeout=60)
+
+    assert finish(autos, job.job_id).state == pb.JOB_STATE_CANCELLED
+    autos.portal.release(number)
+    assert place.pooler.left == []
+
+
+def test_no_process_misses_a_setting(place: Place) -> None:
+    assert not [line for line in place.autos.lines if "sessions lack settings" in line]
 
 
 def _log_lines(autos: Autos) -> int:

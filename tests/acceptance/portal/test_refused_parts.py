@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,12 +11,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
-from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
 from tests.conftest import PORTAL_TOKEN
 from tests.network.certificates import Certificate
-from tests.network.store_proxy import No, store_proxy
-from tests.network.tls_front import tls_front
+from tests.network.store_proxy import No, StoreProxy, store_proxy
+from tests.network.tls_front import TlsFront, tls_front
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.webhook_receiver import WebhookReceiver
 from tests.system.job_calls import CALL_S, await_job, documents, finish, start
@@ -49,84 +47,80 @@ def _lines(autos: Autos, code: str) -> list[str]:
     return [line for line in autos.lines if code in line and "part refuses" in line]
 
 
-@contextmanager
-def _running(
-    servers: EmbeddedServers,
-    portal: SandboxPortal,
-    receiver: WebhookReceiver,
-    folder: Path,
-    **env: str,
-) -> Iterator[Autos]:
-    env["REDIS_URL"] = urlsplit(servers.env["REDIS_URL"])._replace(path="/2").geturl()
-    with running_autos(
-        servers, portal, receiver, 1, folder, procfile=ROOT / "Procfile", **env
-    ) as autos:
-        yield autos
+@dataclass(frozen=True)
+class Refusing:
+    """An Autos, and what stands before its store and its portal. Both let everything through."""
+
+    autos: Autos
+    store: StoreProxy
+    front: TlsFront
+    authority: Certificate
 
 
-def test_files_that_the_bucket_refuses_wait_until_it_takes_them(
-    servers: EmbeddedServers,
-    portal: SandboxPortal,
-    receiver: WebhookReceiver,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = tmp_path_factory.mktemp("refusing-store", numbered=False)
-    with (
-        store_proxy(servers.env["S3_ENDPOINT_URL"]) as proxy,
-        _running(servers, portal, receiver, folder, S3_ENDPOINT_URL=proxy.url) as autos,
-    ):
-        # Given a bucket that rejects every document
-        proxy.rule = lambda method, path, _: (
-            No(403, "AccessDenied", "No.") if method == "PUT" and "/processos/" in path else None
-        )
-        job = start(autos, portal.add_case(documents=DOCUMENTS)).job
-
-        # Then the job and health report it
-        held = await_job(autos, job.job_id, _is_held)
-        assert held.hold.reason == "STORE_REFUSED"
-        assert "AccessDenied" in held.hold.message
-        until(lambda: not _serves(autos, "autos.bucket"), DEADLINE_S, "Health does not report it.")
-        assert 1 <= len(_lines(autos, "AccessDenied")) <= 4, "once a process"
-
-        # When it is repaired, the job continues without intervention
-        proxy.rule = lambda *_: None
-        _assert_ends_after_one_attempt(autos, job)
-        until(lambda: _serves(autos, "autos.bucket"), DEADLINE_S, "Health stays wrong.")
-
-
-def test_an_untrusted_portal_gets_requests_once_it_is_trusted(
+@pytest.fixture(scope="module")
+def place(
     servers: EmbeddedServers, receiver: WebhookReceiver, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("untrusted-portal", numbered=False)
+) -> Iterator[Refusing]:
+    folder = tmp_path_factory.mktemp("refusing", numbered=False)
     authority = Certificate.authority()
     (folder / "ca.pem").write_bytes(authority.pem)
     with (
         SandboxPortal(token=PORTAL_TOKEN) as portal,
         tls_front(urlsplit(portal.url).port or 0, folder) as front,
+        store_proxy(servers.env["S3_ENDPOINT_URL"]) as store,
     ):
-        # Given a portal with a certificate of an untrusted authority
-        front.show(Certificate.authority().for_loopback())
-        with _running(
+        front.show(authority.for_loopback())
+        with running_autos(
             servers,
             portal,
             receiver,
+            1,
             folder,
+            REDIS_URL=urlsplit(servers.env["REDIS_URL"])._replace(path="/2").geturl(),
+            S3_ENDPOINT_URL=store.url,
             PDPJ_BASE_URL=front.url,
             PDPJ_CA_FILE=str(folder / "ca.pem"),
         ) as autos:
-            number = portal.add_case(documents=DOCUMENTS)
-            job = start(autos, number).job
+            yield Refusing(autos, store, front, authority)
 
-            # Then the job and health report it, and no request was sent
-            held = await_job(autos, job.job_id, _is_held)
-            assert held.hold.reason == "PORTAL_UNTRUSTED"
-            until(
-                lambda: not _serves(autos, "autos.portal"), DEADLINE_S, "Health does not report it."
-            )
-            assert portal.request_count(number) == 0
-            assert 1 <= len(_lines(autos, "CERTIFICATE_NOT_TRUSTED")) <= 4, "once a process"
 
-            # When its certificate is trusted, the job continues without intervention
-            front.show(authority.for_loopback())
-            _assert_ends_after_one_attempt(autos, job)
-            until(lambda: _serves(autos, "autos.portal"), DEADLINE_S, "Health stays wrong.")
+# First, since no process has a connection with the portal yet.
+def test_an_untrusted_portal_gets_requests_once_it_is_trusted(place: Refusing) -> None:
+    # Given a portal with a certificate of an untrusted authority
+    autos = place.autos
+    place.front.show(Certificate.authority().for_loopback())
+    number = autos.portal.add_case(documents=DOCUMENTS)
+    job = start(autos, number).job
+
+    # Then the job and health report it, and no request was sent
+    held = await_job(autos, job.job_id, _is_held)
+    assert held.hold.reason == "PORTAL_UNTRUSTED"
+    until(lambda: not _serves(autos, "autos.portal"), DEADLINE_S, "Health does not report it.")
+    assert autos.portal.request_count(number) == 0
+    assert 1 <= len(_lines(autos, "CERTIFICATE_NOT_TRUSTED")) <= 4, "once a process"
+
+    # When its certificate is trusted, the job continues without intervention
+    place.front.show(place.authority.for_loopback())
+    _assert_ends_after_one_attempt(autos, job)
+    until(lambda: _serves(autos, "autos.portal"), DEADLINE_S, "Health stays wrong.")
+
+
+def test_files_that_the_bucket_refuses_wait_until_it_takes_them(place: Refusing) -> None:
+    # Given a bucket that rejects every document
+    autos = place.autos
+    place.store.rule = lambda method, path, _: (
+        No(403, "AccessDenied", "No.") if method == "PUT" and "/processos/" in path else None
+    )
+    job = start(autos, autos.portal.add_case(documents=DOCUMENTS)).job
+
+    # Then the job and health report it
+    held = await_job(autos, job.job_id, _is_held)
+    assert held.hold.reason == "STORE_REFUSED"
+    assert "AccessDenied" in held.hold.message
+    until(lambda: not _serves(autos, "autos.bucket"), DEADLINE_S, "Health does not report it.")
+    assert 1 <= len(_lines(autos, "AccessDenied")) <= 4, "once a process"
+
+    # When it is repaired, the job continues without intervention
+    place.store.rule = lambda *_: None
+    _assert_ends_after_one_attempt(autos, job)
+    until(lambda: _serves(autos, "autos.bucket"), DEADLINE_S, "Health stays wrong.")

@@ -13,6 +13,7 @@ import pytest
 
 from actors.messaging.enqueuer import Enqueuer, make_broker
 from actors.resilience.exchange_deadline import Watchdog
+from actors.webhook import webhook_sender
 from actors.webhook.signed_posts import SignedPosts
 from actors.webhook.webhook_client import WebhookClient
 from actors.webhook.webhook_sender import WebhookSender
@@ -306,6 +307,32 @@ def test_two_answers_to_one_attempt_are_one(database: Database) -> None:
     assert factories.webhooks(database, job_id)[0]["attempt_count"] == 1
 
 
+def _sender(database: Database, objects: Objects, servers: EmbeddedServers) -> WebhookSender:
+    posts = SignedPosts(WebhookClient(WebhookPolicy(), Watchdog()), WebhookSecrets([]))
+    messages = Enqueuer(make_broker(servers.env["REDIS_URL"], timeout_s=1))
+    return WebhookSender(database, objects, posts, messages)
+
+
+def test_a_body_above_five_megabytes_is_sent_without_its_documents(
+    database: Database,
+    objects: Objects,
+    servers: EmbeddedServers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert webhook_sender.MAX_BODY_BYTES == 5_000_000
+    delivery = _claimed(database, _ended(database, documents=20))
+    sender = _sender(database, objects, servers)
+    whole = sender.body(delivery)
+    assert len(json.loads(whole)["data"]["documents"]) == 20
+
+    monkeypatch.setattr(webhook_sender, "MAX_BODY_BYTES", len(whole) // 3)
+
+    data = json.loads(sender.body(delivery))["data"]
+    assert data.keys() == {"job", "documents_omitted"}
+    assert data["documents_omitted"] is True
+    assert data["job"]["progress"]["completed_documents"] == 20
+
+
 @pytest.mark.parametrize(
     ("url", "has_urls"),
     [(HOOK, True), ("http://127.0.0.1:8099/hook", True), ("http://hooks.jus.br/hook", False)],
@@ -314,10 +341,7 @@ def test_a_body_that_the_network_could_read_has_no_urls(
     database: Database, objects: Objects, servers: EmbeddedServers, url: str, has_urls: bool
 ) -> None:
     delivery = replace(_claimed(database, _ended(database, documents=2)), url=url)
-    posts = SignedPosts(WebhookClient(WebhookPolicy(), Watchdog()), WebhookSecrets([]))
-    messages = Enqueuer(make_broker(servers.env["REDIS_URL"], timeout_s=1))
-
-    sender = WebhookSender(database, objects, posts, messages)
+    sender = _sender(database, objects, servers)
 
     body = sender.body(delivery)
 
