@@ -169,7 +169,7 @@ def test_watchers_that_disconnect_cost_nothing(autos: Autos, quiet_job: pb.Job) 
     before = _costs(server)
     stream = watch(autos, job_id=quiet_job.job_id)
     assert next(stream).HasField("job")
-    assert _is_polled(autos, quiet_job.job_id, 8), "the test cannot see who is watched"
+    assert _is_polled(autos, quiet_job.job_id, 30), "the test cannot see who is watched"
 
     for _ in range(4):
         _come_and_leave(autos, quiet_job.job_id)

@@ -224,11 +224,7 @@ def test_mutual_tls_shows_our_certificate(
     with _serving(porter, credentials) as port:
         address = f"127.0.0.1:{port}"
         jobs = _all_of(Connection(address, TOKEN, papers.ca, ours.certificate, ours.key))
-        with (
-            Client(Connection(address, TOKEN, papers.ca), timeout_s=0.5) as blocked,
-            pytest.raises(Unavailable),
-        ):
-            blocked.status(JOB.job_id)
+        _assert_unavailable(Connection(address, TOKEN, papers.ca))
 
     assert jobs == [JOB] * 4
 
@@ -239,24 +235,23 @@ def test_a_server_that_cannot_prove_its_identity_gets_no_token(
     stranger = Authority(tmp_path / "stranger").papers("server")
     connection = Connection(f"127.0.0.1:{port}", TOKEN, ca_file=stranger.ca)
 
-    with Client(connection, timeout_s=0.5) as client, pytest.raises(Unavailable) as caught:
-        client.start("1")
-
-    assert "Neither the CA file nor the system trusts its certificate" in str(caught.value)
+    _assert_unavailable(connection, "Neither the CA file nor the system trusts its certificate")
     assert porter.starts == []
 
 
 def test_tls_on_one_side_only_is_reported(plain_port: int, port: int, papers: Papers) -> None:
-    with (
-        Client(Connection(f"127.0.0.1:{plain_port}", ca_file=papers.ca), timeout_s=0.5) as client,
-        pytest.raises(Unavailable, match="TLS"),
-    ):
-        client.status(JOB.job_id)
-    with (
-        Client(f"127.0.0.1:{port}", timeout_s=0.5) as client,
-        pytest.raises(Unavailable, match="TLS"),
-    ):
-        client.status(JOB.job_id)
+    _assert_unavailable(Connection(f"127.0.0.1:{plain_port}", ca_file=papers.ca), "TLS")
+    _assert_unavailable(Connection(f"127.0.0.1:{port}"), "TLS")
+
+
+def _assert_unavailable(connection: Connection, reason: str = "") -> None:
+    """Assert that a call fails with this reason, which a busy machine finds out late."""
+    for timeout_s in (0.5, 4.0, 32.0):
+        with Client(connection, timeout_s=timeout_s) as client, pytest.raises(AutosError) as caught:
+            client.start("1")
+        if isinstance(caught.value, Unavailable) and reason in str(caught.value):
+            return
+    raise caught.value
 
 
 @pytest.mark.parametrize(("token", "reason"), [("", "NO_TOKEN"), ("other", "UNKNOWN_TOKEN")])

@@ -21,6 +21,7 @@ from storage.portal import document_claims
 from storage.portal.document_claims import DocumentClaim
 from storage.portal.listing_claims import ListingClaim
 from storage.portal.request_claims import Slice, claim, claim_any, return_unstarted
+from storage.portal.slots import PORTAL, ensure_rows
 from storage.postgres.database import Database
 from storage.scheduling import scheduler_readings
 from tests.integration.harness import factories, scheduler_driver
@@ -89,6 +90,10 @@ def _world(url: str, times: int) -> Iterator[tuple[Database, CountingDatabase]]:
         closing(Database(url, max_connections=1)) as database,
         closing(CountingDatabase(url)) as session,
     ):
+        # So many that PostgreSQL prefers an index to a look at all of them.
+        with database.transaction() as transaction:
+            for scope in (PORTAL, "8.26"):
+                ensure_rows(transaction, scope, 1_000)
         scheduler_driver.job(database, DOCUMENTS_EACH, client="crowd")
         _run(session, 2)
         scheduler_driver.job(database, DOCUMENTS_OF_ONE * times, client="large")

@@ -226,26 +226,30 @@ def test_delayed_messages_are_taken_after_redis_did_not_answer(
 def test_a_silent_redis_delays_a_sender_once() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        messages = Enqueuer(make_broker(url, timeout_s=0.3))
 
-        begun = time.monotonic()
-        for _ in range(50):
-            messages.upload(uuid4(), uuid4(), uuid4(), uuid4())
-            messages.send_webhooks(uuid4(), [0, 1])
+        def took_s() -> float:
+            messages = Enqueuer(make_broker(url, timeout_s=0.3))
+            begun = time.monotonic()
+            for _ in range(50):
+                messages.upload(uuid4(), uuid4(), uuid4(), uuid4())
+                messages.send_webhooks(uuid4(), [0, 1])
+            return time.monotonic() - begun
 
-    assert time.monotonic() - begun < QUIET_S
+        assert quickest(took_s, QUIET_S) < QUIET_S
 
 
 def test_a_silent_valkey_keeps_a_hint_waiting_once() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        hints = HintSender(make_client(url, timeout_s=0.3))
 
-        begun = time.monotonic()
-        for _ in range(50):
-            hints.send(JobEnded(uuid4()))
+        def took_s() -> float:
+            hints = HintSender(make_client(url, timeout_s=0.3))
+            begun = time.monotonic()
+            for _ in range(50):
+                hints.send(JobEnded(uuid4()))
+            return time.monotonic() - begun
 
-    assert time.monotonic() - begun < HINT_QUIET_S
+        assert quickest(took_s, HINT_QUIET_S) < HINT_QUIET_S
 
 
 def test_a_proposal_names_its_job_and_the_time_of_valkey(
