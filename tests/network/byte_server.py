@@ -67,6 +67,7 @@ class ByteServer:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = []
+        self._accepted = 0
         self.requests: list[ByteRequest] = []
         self.is_greeted = threading.Event()
 
@@ -112,12 +113,15 @@ class ByteServer:
             while True:
                 accepted, _ = self._listener.accept()
                 self._sockets.append(accepted)
-                self._start(self._serve, accepted, len(self._sockets))
+                self._accepted += 1
+                self._start(self._serve, accepted, self._accepted)
 
     def _serve(self, accepted: socket.socket, connection: int) -> None:
         with accepted, contextlib.suppress(OSError):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = self._tls.wrap_socket(accepted, server_side=True) if self._tls else accepted
+            # Wrapping leaves `accepted` without its descriptor.
+            self._sockets.append(peer)
             with peer:
                 if self._greeting:
                     peer.sendall(self._greeting)
