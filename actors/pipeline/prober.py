@@ -14,7 +14,7 @@ from actors.pipeline.request_gate import RequestGate
 from actors.portal.portal_client import Portal
 from actors.resilience.retry import retry_until_available
 from storage.errors import AttemptError, ServiceUnavailable, TooFast
-from storage.portal.probe_results import record_probe
+from storage.portal.portal_feedback import record_probe
 from storage.portal.request_claims import CourtProbe, linger_slots
 from storage.portal.retries import RetryPolicy
 from storage.portal.slots import court_of

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from peewee import Case, Value, fn
+from peewee import Case, fn
 
 from storage import sql
 from storage.clients.case_access import EVERY_CASE, CaseAccess
@@ -17,34 +17,25 @@ from storage.errors import (
     PreconditionFailed,
     ServiceUnavailable,
 )
-from storage.event_counters import DOCUMENTS_ENDED, REUSED
 from storage.events import event_log
 from storage.job_end.completion import complete_if_done
 from storage.jobs import request_ids
 from storage.jobs.job_queries import own, view
+from storage.jobs.rerun_documents import NO_ERROR, carry_over, reset_documents
 from storage.listings import listing_cache
 from storage.listings.secrecy import is_listing_sealed
 from storage.listings.size_limits import UNLIMITED, SizeLimits
-from storage.models import Document, Job, Webhook
-from storage.models.base import is_any, time_after
+from storage.models import Job, Webhook
+from storage.models.base import time_after
 from storage.models.job import IS_NO_LOOK, RUNNING
 from storage.models.webhook import CHANGE_POSITION
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database, Row, Transaction
 from storage.records import JobView
-from storage.states import DocumentState, JobState, WebhookState, sources_of
+from storage.states import JobState, WebhookState, sources_of
 
 T = TypeVar("T")
 
-_OF_AN_OBJECT = (
-    Document.object_key,
-    Document.size_bytes,
-    Document.sha256,
-    Document.content_type,
-    Document.extension,
-    Document.doubted_sha256,
-)
-_NO_ERROR = {"error_reason": None, "error_message": None, "error_is_retryable": None}
 METHOD = "RetryJob"
 
 
@@ -128,8 +119,8 @@ def _rerun(
     _require_access(transaction, access, job)
     _require_ended(transaction, job)
     event_log.supersede(transaction, job_id, job["run"])
-    carried = _carry_over(transaction, job, _stored_since(transaction, job, in_bucket))
-    failed = _reset_documents(transaction, job, job["revision"] + len(carried), size_limits)
+    carried = carry_over(transaction, job, _stored_since(transaction, job, in_bucket))
+    failed = reset_documents(transaction, job, job["revision"] + len(carried), size_limits)
     could_not_list = job["state"] == JobState.FAILED and job["total_documents"] is None
     if not carried and not failed and not could_not_list:
         raise PreconditionFailed(
@@ -201,106 +192,6 @@ def _stored_since(transaction: Transaction, job: Row, in_bucket: Mapping[str, bo
     return [key for key in sizes if in_bucket[key]]
 
 
-def _carry_over(transaction: Transaction, job: Row, keys: list[str]) -> list[int]:
-    """Make failed documents AVAILABLE as stored under `keys`, each with its own revision.
-
-    Return their sizes in bytes. No sweep deletes a reused object: rows of other jobs named it
-    before the bucket was read, and no row ever leaves AVAILABLE.
-    """
-    found = _stored_elsewhere(job["job_id"], keys)
-    rows = transaction.fetch(
-        Document.update(
-            {
-                "state": DocumentState.AVAILABLE,
-                "revision": job["revision"] + found.c.number,
-                "is_reused": True,
-                "failing_since": None,
-                **{field.name: found.c[field.name] for field in _OF_AN_OBJECT},
-                **_NO_ERROR,
-            }
-        )
-        .from_(found)
-        .where(
-            Document.job_id == job["job_id"],
-            Document.document_id == found.c.document_id,
-            Document.state.in_(sources_of(DocumentState.AVAILABLE)),
-        )
-        .returning(Document.size_bytes)
-        .tuples()
-    )
-    if rows:
-        transaction.count(DOCUMENTS_ENDED, DocumentState.AVAILABLE, REUSED, by=len(rows))
-    return [size_bytes for (size_bytes,) in rows]
-
-
-def _stored_elsewhere(job_id: UUID, keys: list[str]) -> Any:
-    """Return a subquery: the failed documents of a job, numbered, with their stored objects."""
-    stored = (
-        Document.select(Document.document_id, *_OF_AN_OBJECT)
-        .where(is_any(Document.object_key, keys), Document.state == DocumentState.AVAILABLE)
-        .distinct(Document.document_id)
-        .alias("stored")
-    )
-    failed = Document.alias("failed")
-    return (
-        failed.select(
-            failed.document_id,
-            fn.row_number().over(order_by=[failed.position]).alias("number"),
-            *(stored.c[field.name] for field in _OF_AN_OBJECT),
-        )
-        .join(stored, on=failed.document_id == stored.c.document_id)
-        .where(failed.job_id == job_id, failed.state == DocumentState.FAILED)
-        .alias("found")
-    )
-
-
-def _reset_documents(
-    transaction: Transaction, job: Row, revision: int, size_limits: SizeLimits
-) -> int:
-    """Make the failed documents PENDING, each with its own revision after `revision`.
-
-    Return their number. A document stays failed if it would be refused before any request: it has
-    no trusted link, or its listed size is above `size_limits`.
-    """
-    failed = (
-        Document.select(
-            Document.document_id,
-            fn.row_number().over(order_by=[Document.position]).alias("number"),
-        )
-        .where(
-            Document.job_id == job["job_id"],
-            fn.cardinality(Document.hrefs) > 0,
-            Document.state == DocumentState.FAILED,
-            _is_small_enough(size_limits),
-        )
-        .alias("failed")
-    )
-    return transaction.execute(
-        Document.update(
-            state=DocumentState.PENDING,
-            revision=revision + failed.c.number,
-            not_before=None,
-            href_index=0,
-            href_attempt_count=0,
-            pause_count=0,
-            lost_lease_count=0,
-            doubted_sha256=None,
-            failing_since=None,
-        )
-        .from_(failed)
-        .where(Document.job_id == job["job_id"], Document.document_id == failed.c.document_id)
-    )
-
-
-def _is_small_enough(size_limits: SizeLimits) -> Any:
-    """Return the SQL condition that no limit refuses the listed size of a document."""
-    least_bytes = size_limits.least_bytes
-    if least_bytes is None:
-        return Value(True)
-    size_bytes = Document.listed_size_bytes
-    return size_bytes.is_null() | (size_bytes <= least_bytes)
-
-
 def _supersede_webhooks(transaction: Transaction, job: Row) -> None:
     transaction.execute(
         Webhook.update(
@@ -345,7 +236,7 @@ def _reopen(
             reused_documents=Job.reused_documents + len(carried),
             stored_bytes=Job.stored_bytes + sum(carried),
             end_time=None,
-            **_NO_ERROR,
+            **NO_ERROR,
             update_time=now,
             rerun_time=now,
             deadline_time=time_after(job_deadline_s),

@@ -5,9 +5,10 @@ from storage.models.batch import Batch, BatchItem
 from storage.models.case import CaseAnswer, CaseSecrecy
 from storage.models.document import Document, SpoolState, SweptObject
 from storage.models.installation import Installation, SweepCandidate
-from storage.models.job import Job, JobLabel, Request
+from storage.models.job import Job
 from storage.models.portal import Court, PortalLogin, PortalThrottle, RequestedCase, Slot
 from storage.models.refusal import ServiceRefusal
+from storage.models.request import JobLabel, Request
 from storage.models.scheduler import Leader, WorkerProcess
 from storage.models.subscription import Subscription
 from storage.models.webhook import (

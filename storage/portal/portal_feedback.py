@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from peewee import fn
+
 from storage import sql
 from storage.errors import AttemptError, PermanentError, TooFast, TransientError
+from storage.models import Court, Job
 from storage.portal import circuit_breaker, slots, throttle
+from storage.portal.request_claims import CourtProbe
 from storage.portal.retries import RetryPolicy
-from storage.postgres.database import Transaction
+from storage.portal.slots import court_of
+from storage.postgres.database import Database, Transaction
 
 # The reason for 502, 503, 504, broken connections and timeouts.
 AWAY = "PORTAL_UNAVAILABLE"
@@ -95,3 +100,31 @@ def record_portal_failure(
     return FailureEffect(
         away.wait_s, away.is_long, began, delays_release=lingers, client=away.client
     )
+
+
+def record_probe(
+    database: Database, probe: CourtProbe, error: AttemptError | None, policy: RetryPolicy
+) -> str | None:
+    """Record the answer to a probe. Without an error the court is available again.
+
+    Return the only client that a failure stops, None if it stops all. Raises ServiceUnavailable.
+    """
+    with database.transaction() as transaction:
+        if error is not None:
+            court = court_of(probe.process_number)
+            effect = record_portal_failure(
+                transaction, probe.token, court, error, policy, client=probe.client, since=None
+            )
+            return effect.client
+        # The files of this job failed while their court answered. So these failures prove nothing
+        # about the court until one of the files succeeds.
+        failing_since = Court.select(Court.failing_since).where(Court.court == Job.court)
+        transaction.execute(
+            Job.update(files_failing_since=failing_since).where(
+                Job.job_id == probe.job_id,
+                Job.end_time.is_null(),
+                fn.EXISTS(Court.select(Court.court).where(Court.court == Job.court)),
+            )
+        )
+        record_success(transaction, probe.token)
+        return None

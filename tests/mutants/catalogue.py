@@ -145,14 +145,14 @@ _LEASES = (
     ),
     _mutant(
         "the fencing token of a document",
-        "storage/portal/attempts.py",
+        "storage/portal/attempt_rows.py",
         "            (Document.lease == claim.lease)\n            & (",
         "            (",
         CLAIMS,
     ),
     _mutant(
         "the fencing token of a listing",
-        "storage/portal/attempts.py",
+        "storage/portal/attempt_rows.py",
         ".where(Job.job_id == claim.job_id, Job.listing_lease == claim.lease)",
         ".where(Job.job_id == claim.job_id)",
         JOBS,
@@ -599,7 +599,7 @@ _ONCE = (
     ),
     _mutant(
         "the count of lost workers",
-        "storage/portal/attempts.py",
+        "storage/portal/attempt_rows.py",
         "lost_lease_count=Document.lost_lease_count + int(is_lost),",
         "lost_lease_count=Document.lost_lease_count,",
         CLAIMS,
@@ -764,7 +764,7 @@ _BYTES = (
     ),
     _mutant(
         "the time between two answers that are compared",
-        "storage/portal/attempts.py",
+        "storage/portal/attempt_rows.py",
         "            not_before=time_after(delay_s),\n            doubted_sha256=sha256,",
         "            not_before=time_after(0),\n            doubted_sha256=sha256,",
         DOUBTS,
@@ -1264,7 +1264,7 @@ _GUEST = (
     ),
     _mutant(
         "the denial that drops earlier listings",
-        "storage/portal/attempts.py",
+        "storage/portal/attempt_rows.py",
         "if error.reason == NO_ACCESS:",
         "if False:",
         "tests/integration/jobs/test_listing.py",
@@ -1708,7 +1708,7 @@ _GUEST = (
     ),
     _mutant(
         "the listed size that is checked by a retry",
-        "storage/jobs/reruns.py",
+        "storage/jobs/rerun_documents.py",
         "            _is_small_enough(size_limits),\n",
         "",
         "tests/integration/jobs/test_large_documents.py",
@@ -1777,8 +1777,8 @@ _GUEST = (
     _mutant(
         "no attempt burnt by a pause or a court that is away",
         "storage/portal/attempts.py",
-        "_Delay(None, not waits, isinstance",
-        "_Delay(None, True, isinstance",
+        "Delay(None, not waits, isinstance",
+        "Delay(None, True, isinstance",
         PAUSES,
         COURTS,
     ),

@@ -10,7 +10,7 @@ from storage.errors import PermanentError, TransientError
 from storage.portal import attempts
 from storage.portal.document_claims import DocumentClaim
 from storage.portal.listing_claims import ListingClaim
-from storage.portal.probe_results import record_probe
+from storage.portal.portal_feedback import record_probe
 from storage.portal.request_claims import CourtProbe
 from storage.postgres.database import Database, Row
 from tests.integration.harness import factories, scheduler_driver
