@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 
 # The maximum number of streams that work at once, and the maximum while new calls arrive.
 MOST, MOST_BESIDE_CALLS = 32, 1
@@ -25,7 +26,14 @@ _Waiter = tuple[asyncio.Future[bool], object]
 class StreamScheduler:
     """Grants turns to the streams of one event loop."""
 
-    def __init__(self, *, most: int = MOST, most_beside_calls: int = MOST_BESIDE_CALLS) -> None:
+    def __init__(
+        self,
+        *,
+        most: int = MOST,
+        most_beside_calls: int = MOST_BESIDE_CALLS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._most = most
         self._most_beside_calls = most_beside_calls
         # Streams that open take precedence over streams that continue.
@@ -38,7 +46,7 @@ class StreamScheduler:
 
     def call_came(self) -> None:
         """Record a new call: for CALLS_S seconds fewer streams get a turn."""
-        self._calls_until = time.monotonic() + CALLS_S
+        self._calls_until = self._clock() + CALLS_S
 
     async def begin(self, holder: object, *, is_opening: bool = False) -> None:
         """Return when `holder` has a turn. `is_opening`: take precedence over open streams.
@@ -46,7 +54,7 @@ class StreamScheduler:
         The caller must call `end` afterwards, also after an error.
         """
         if not self._opening and not self._waiting and self._has_room():
-            self._holders[holder] = time.monotonic()
+            self._holders[holder] = self._clock()
             return
         turn = asyncio.get_running_loop().create_future()
         (self._opening if is_opening else self._waiting).append((turn, holder))
@@ -67,7 +75,7 @@ class StreamScheduler:
         self._give()
 
     def _has_room(self) -> bool:
-        now = time.monotonic()
+        now = self._clock()
         most = self._most_beside_calls if now < self._calls_until else self._most
         if len(self._holders) < most:
             return True
@@ -82,7 +90,7 @@ class StreamScheduler:
             turn, holder = queue.popleft()
             # A stream that has ended meanwhile needs no turn.
             if not turn.done():
-                self._holders[holder] = time.monotonic()
+                self._holders[holder] = self._clock()
                 turn.set_result(True)
         if queue:
             self._set_timer()

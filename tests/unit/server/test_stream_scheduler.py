@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -12,10 +13,20 @@ from server.runtime.stream_scheduler import MOST, StreamScheduler
 Scenario = Callable[[StreamScheduler], Awaitable[None]]
 
 
-def _run(scenario: Scenario, **options: int) -> None:
+class Clock:
+    """A clock that stands still until a test starts it: until then no turn lasts too long."""
+
+    def __init__(self) -> None:
+        self.is_running = False
+
+    def __call__(self) -> float:
+        return time.monotonic() if self.is_running else 0.0
+
+
+def _run(scenario: Scenario, most: int = MOST, clock: Callable[[], float] | None = None) -> None:
     async def run() -> None:
         async with asyncio.timeout(60):
-            await scenario(StreamScheduler(**options))
+            await scenario(StreamScheduler(most=most, clock=clock or Clock()))
 
     asyncio.run(run())
 
@@ -69,7 +80,7 @@ def test_a_stream_that_waits_for_its_reader_delays_no_other() -> None:
             # None of these streams ever ends.
             await turns.begin(number)
 
-    _run(scenario, most=1)
+    _run(scenario, most=1, clock=time.monotonic)
 
 
 def test_one_that_leaves_while_it_waits_takes_no_turn() -> None:
@@ -97,10 +108,12 @@ def test_while_calls_come_in_one_stream_works_at_a_time() -> None:
         await asyncio.sleep(0)
         assert order == ["0"]
         # Afterwards as many as before.
+        clock.is_running = True
         await asyncio.gather(*tasks)
 
     assert MOST > 1
-    _run(scenario)
+    clock = Clock()
+    _run(scenario, clock=clock)
 
 
 def test_of_those_that_have_news_at_once_so_many_are_woken_as_there_are_turns() -> None:
@@ -116,6 +129,8 @@ def test_of_those_that_have_news_at_once_so_many_are_woken_as_there_are_turns() 
         turns.end(0)
         assert wakes[3].result()
         # A stream that never ends delays no other.
+        clock.is_running = True
         await asyncio.gather(*wakes)
 
-    _run(scenario, most=2)
+    clock = Clock()
+    _run(scenario, most=2, clock=clock)
