@@ -42,6 +42,9 @@ class EventWaiter:
                 each.result()
         finally:
             del self._waiting[found]
+            if found.done():
+                # A call that is cancelled now does not read the error of a stop.
+                found.exception()
 
     @property
     def count(self) -> int:

@@ -18,9 +18,10 @@ from actors.hints.hints import JobEnded
 from actors.messaging.enqueuer import WEBHOOK_QUEUE, Enqueuer, make_broker
 from actors.messaging.enqueuer import upload_queue as upload_queue_of
 from actors.pipeline.job_end import JobEnds
-from actors.scheduler.repairs import Repairs
+from actors.scheduler.repairs import DELETION_INTERVAL_S, Repairs
 from storage.documents.leases import renew_leases
 from storage.errors import ServiceUnavailable
+from storage.jobs import job_queries
 from storage.listings.listed_case import CaseListing
 from storage.portal import attempts, document_claims
 from storage.portal.request_claims import Slice, claim, return_unstarted
@@ -28,7 +29,7 @@ from storage.portal.retries import LOST_LEASES
 from storage.postgres.database import Database
 from storage.scheduling import reconciliation
 from storage.scheduling.reconciliation import BATCH, REDISPATCH_CAP_S
-from storage.webhooks import webhook_rows
+from storage.webhooks import webhook_rows, webhook_tests
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
 from tests.integration.harness.factories import BUSY, HOOK, PDF, POLICY
@@ -661,3 +662,40 @@ def test_a_spool_that_beats_lives(bench: Bench) -> None:
         bench.repair()
 
     assert factories.documents(bench.database, job_id)[0]["state"] == "DOWNLOADED"
+
+
+# What is too old.
+
+
+def _leave_old_rows(database: Database) -> None:
+    """Leave an event, a case of the budget and a test event that no caller needs any more."""
+    view, _ = factories.start(database)
+    job_queries.cancel(database, view.job.client, view.job.job_id)
+    webhook_tests.create(database, "default", HOOK)
+    for statement in (
+        "UPDATE events SET is_superseded = true, event_time = event_time - interval '40 days'",
+        "UPDATE webhook_tests SET create_time = create_time - interval '1 hour'",
+        "INSERT INTO requested_cases VALUES ('x', '8.26', now() - interval '40 days')",
+    ):
+        factories.execute(database, statement)
+
+
+def _old_rows(database: Database) -> int:
+    with database.transaction() as transaction:
+        counts = transaction.only(
+            "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM webhook_tests)"
+            " + (SELECT count(*) FROM requested_cases) AS rows"
+        )
+    return int(counts["rows"])
+
+
+def test_what_is_too_old_is_deleted_now_and_then(bench: Bench) -> None:
+    _leave_old_rows(bench.database)
+    bench.repair()
+    # The pass of the fixture was one.
+    assert _old_rows(bench.database) == 3
+
+    bench.repairs.monotonic = _Moments([time.monotonic() + DELETION_INTERVAL_S])
+    bench.repair()
+
+    assert _old_rows(bench.database) == 0
