@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any, TypeVar
@@ -13,9 +14,8 @@ from google.protobuf.message import DecodeError
 from server.access.authentication import OPEN_SERVICES, Authenticator
 from server.access.current_client import current_client, set_current_client
 from server.access.open_calls import OpenCalls
-from server.errors.error_statuses import MalformedRequest, status_of
+from server.errors.error_statuses import LateRequest, MalformedRequest, status_of
 from server.rpc.repeated_fields import require_short
-from server.rpc.request_reader import read_request
 from server.runtime.stream_scheduler import StreamScheduler
 from storage.clients.client_registry import CallingClient
 
@@ -23,6 +23,17 @@ M = TypeVar("M", bound=Callable[..., Any])
 Parse = Callable[[bytes], Any]
 Read = Callable[[Any], Awaitable[Any]]
 Room = Callable[[CallingClient], AbstractContextManager[None]]
+# Seconds within which the only message of a call must arrive whole.
+READ_S = 10.0
+
+
+async def read_request(context: Any, *, limit_s: float = READ_S) -> Any:
+    """Return the bytes of the request, or EOF. Raises LateRequest."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await context.read()
+    except TimeoutError as error:
+        raise LateRequest(limit_s) from error
 
 
 def writes_bytes(method: M) -> M:

@@ -2265,7 +2265,7 @@ _CALLERS = (
     ),
     _mutant(
         "the deadline of a request",
-        "server/rpc/request_reader.py",
+        "server/rpc/error_interceptor.py",
         "asyncio.timeout(limit_s)",
         "asyncio.timeout(None)",
         UNKNOWN,

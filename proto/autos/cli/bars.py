@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
@@ -23,14 +24,34 @@ from rich.progress import (
 from rich.text import Text
 
 from autos._client.resume import JOB_ENDS
-from autos.cli.byte_rate import Meter
 from autos.cli.output import printable
 from autos.cli.wording import batches_line, ended_of, length, outlook, size
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.pulled import PulledFile
 
+RATE_OVER_S = 10.0
 BAR_WIDTH = 30
 FRAMES_PER_S = 5
+
+
+class Meter:
+    """Measures bytes per second over the last ten seconds."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque()
+
+    def note(self, total: int, now: float) -> None:
+        """Record the total number of bytes. `now`: monotonic seconds."""
+        self._points.append((now, total))
+        while len(self._points) > 2 and self._points[1][0] <= now - RATE_OVER_S:
+            self._points.popleft()
+
+    def per_s(self, now: float) -> float:
+        """Return bytes per second; 0 without a measurement. `now`: monotonic seconds."""
+        if not self._points:
+            return 0.0
+        (begun, first), (_, last) = self._points[0], self._points[-1]
+        return max(0, last - first) / max(0.5, now - begun)
 
 
 class _Bar:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import grpc
 import structlog
+from google.protobuf.duration_pb2 import Duration
 
+from actors.contract_messages import timestamp
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
 from server.rpc import page_tokens
 from server.rpc.service_base import ServiceBase
 from server.rpc.subscriptions import subscription_requests
-from server.rpc.subscriptions.subscription_messages import subscription_message
 from storage.process_number import parse_process_number
 from storage.subscriptions import subscription_rows
+from storage.subscriptions.subscription_rows import SubscriptionRecord
+from storage.webhook_policy import display
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -35,7 +38,7 @@ class SubscriptionMethods(ServiceBase):
         )
         record = await self._run(subscription_rows.subscribe, self._parts.database, wanted)
         log.info("case watched", interval_s=wanted.interval_s)
-        return pb.SubscribeCaseResponse(subscription=subscription_message(record))
+        return pb.SubscribeCaseResponse(subscription=_message(record))
 
     async def UnsubscribeCase(
         self, request: pb.UnsubscribeCaseRequest, context: Context
@@ -59,5 +62,22 @@ class SubscriptionMethods(ServiceBase):
         if has_more:
             token = page_tokens.case_token(shown[-1].process_number, page.fingerprint)
         return pb.ListSubscriptionsResponse(
-            subscriptions=map(subscription_message, shown), next_page_token=token
+            subscriptions=map(_message, shown), next_page_token=token
         )
+
+
+def _message(record: SubscriptionRecord) -> pb.Subscription:
+    """Return the message of a subscription."""
+    selection = record.selection
+    return pb.Subscription(
+        process_number=record.process_number,
+        interval=Duration(seconds=record.interval_s),
+        webhook_url=display(record.webhook_url) if record.webhook_url else "",
+        selection=None if selection is None else pb.Selection(**selection),
+        list_only=record.list_only,
+        labels=record.labels,
+        create_time=timestamp(record.create_time),
+        next_time=timestamp(record.next_time),
+        last_job_id=str(record.last_job_id or ""),
+        last_change_time=timestamp(record.last_change_time),
+    )

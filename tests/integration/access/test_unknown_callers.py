@@ -19,7 +19,7 @@ from server.access.accepted_sockets import AcceptedSockets
 from server.access.connection_guard import ConnectionGuard, UnknownLimits
 from server.access.unknown_callers import UnknownCallLimits
 from server.dependencies import ServerDependencies
-from server.rpc.request_reader import read_request
+from server.rpc.error_interceptor import read_request
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from tests.integration.harness.grpc_server import (

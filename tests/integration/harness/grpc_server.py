@@ -26,9 +26,8 @@ from server.access.connection_limits import connection_options
 from server.access.unknown_callers import DEFAULT_LIMITS, UnknownCallers, UnknownCallLimits
 from server.dependencies import ServerDependencies
 from server.queue.queue_view import QueueView
-from server.rpc.error_interceptor import ErrorInterceptor
+from server.rpc.error_interceptor import ErrorInterceptor, read_request
 from server.rpc.reflection import add_reflection
-from server.rpc.request_reader import read_request
 from server.rpc.service import DownloadService
 from storage.clients.client_registry import CallingClient, ClientLimits
 from storage.clients.clients_file import ClientsFile
