@@ -63,7 +63,8 @@ class Heartbeat:
                 self._logged_problem = trouble
             reconciliation.record_heartbeat(self._database, self._spool.spool_id, trouble)
         except ServiceUnavailable as error:
-            log.warning("no heartbeat", part=error.part)
+            # The outage itself is logged once; a line for each heartbeat would bury it.
+            log.debug("no heartbeat", part=error.part)
 
     def _foreign(self) -> str:
         """Return why the files are not this installation's; empty if they are.

@@ -86,7 +86,7 @@ def _print_error(error: AutosError, options: Namespace) -> None:
     if not options.json:
         for failure in error.failures.values() if isinstance(error, PullFailed) else ():
             _print_note(failure)
-        _print_note(f"autos: {error.message}{_hint(error)}")
+        _print_note(f"autos: {_with_hint(error)}")
         return
     fields = {
         "error": {
@@ -101,10 +101,15 @@ def _print_error(error: AutosError, options: Namespace) -> None:
     write_json(fields, sys.stderr)
 
 
-def _hint(error: AutosError) -> str:
+def _with_hint(error: AutosError) -> str:
+    """Return the message with what the caller can do; when to try again replaces a bare advice."""
     if isinstance(error, NotAllowed):
-        return " Give a token by AUTOS_TOKEN or --token-file."
-    return "" if error.retry_delay_s is None else f" Try again in {length(error.retry_delay_s)}."
+        return f"{error.message} Give a token by AUTOS_TOKEN or --token-file."
+    if error.retry_delay_s is None:
+        return error.message
+    return (
+        f"{error.message.removesuffix(' Try again.')} Try again in {length(error.retry_delay_s)}."
+    )
 
 
 def _how_to_go_on(options: Namespace) -> str:

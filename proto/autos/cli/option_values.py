@@ -5,6 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 from datetime import timedelta
 
+# The units of a duration, in seconds.
+UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
 
 def utf8(text: str) -> str:
     """Return text for the server. A shell may pass bytes that are not UTF-8."""
@@ -13,6 +16,13 @@ def utf8(text: str) -> str:
     except UnicodeEncodeError as error:
         raise ArgumentTypeError(f"{text!a} is not UTF-8") from error
     return text
+
+
+def name(text: str) -> str:
+    """Return text that is not empty, as that of an unset variable of a shell is."""
+    if not text.strip():
+        raise ArgumentTypeError("the value is empty")
+    return utf8(text)
 
 
 def label(text: str) -> tuple[str, str]:
@@ -39,11 +49,15 @@ def seconds(text: str) -> float:
     return found
 
 
-def age(text: str) -> timedelta:
-    """Return a number of seconds, up to ten years, as a time."""
-    found = float(text)
+def duration(text: str) -> timedelta:
+    """Return the time of a number of seconds or of 30m, 12h, 7d and the like, up to ten years."""
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS_S else (text, "s")
+    try:
+        found = float(number) * UNITS_S[unit]
+    except ValueError:
+        found = -1.0
     if not 0 <= found <= 315_360_000:
-        raise ArgumentTypeError(f"{text} is not a number of seconds")
+        raise ArgumentTypeError(f"{text} is no duration; write seconds, or such as 30m, 12h, 7d")
     return timedelta(seconds=found)
 
 

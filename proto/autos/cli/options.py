@@ -11,7 +11,7 @@ from typing import Any
 
 from autos._client.files.pulling import PARALLEL
 from autos.cli.connection_options import add_connection_options
-from autos.cli.option_values import age, count, label, revision, seconds, utf8
+from autos.cli.option_values import count, duration, label, name, revision, seconds, utf8
 from autos.cli.output import write_line
 from autos.cli.shell_completion import SHELLS
 from autos.downloads.v1 import downloads_pb2 as pb
@@ -80,7 +80,9 @@ def _add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     command("cancel", "stop a job")
     _add_following(command("retry", "run the failed documents of an ended job again"))
     _add_case(command("case", "class, parties and movements of a listed case", target=False))
-    _add_events(command("events", "ends of jobs, oldest first, as webhooks say them", target=False))
+    _add_events(
+        command("events", "ends of jobs and changes of watched cases, oldest first", target=False)
+    )
     subscribe = command("subscribe", "watch a case, or change how it is watched", target=False)
     _add_subscribe(subscribe)
     _add_number(command("unsubscribe", "end watching a case", target=False))
@@ -127,9 +129,9 @@ def _add_start(start: argparse.ArgumentParser) -> None:
     )
     start.add_argument(
         "--max-age",
-        type=age,
-        metavar="S",
-        help="reuse a listing at most this old, in seconds; 0 lists the case again",
+        type=duration,
+        metavar="DURATION",
+        help="reuse a listing at most this old, such as 30m; 0 lists the case again",
     )
     start.add_argument("--priority", type=str.upper, choices=PRIORITIES, default="NORMAL")
     _add_choices(start)
@@ -140,9 +142,9 @@ def _add_choices(start: argparse.ArgumentParser) -> None:
     chosen = start.add_argument_group("which documents")
     chosen.add_argument("--list-only", action="store_true", help="list the case, fetch nothing")
     ids = "only these, may be repeated"
-    _add_repeated(chosen, "--document", "document_ids", ids, type=utf8, metavar="DOCUMENT_ID")
+    _add_repeated(chosen, "--document", "document_ids", ids, type=name, metavar="DOCUMENT_ID")
     kinds = "only of these kinds, such as Sentença, may be repeated"
-    _add_repeated(chosen, "--kind", "kinds", kinds, type=utf8, metavar="KIND")
+    _add_repeated(chosen, "--kind", "kinds", kinds, type=name, metavar="KIND")
     chosen.add_argument(
         "--since", type=utf8, default="", metavar="DATE", help="only filed on this date or later"
     )
@@ -204,7 +206,10 @@ def _add_case(case: argparse.ArgumentParser) -> None:
 def _add_subscribe(subscribe: argparse.ArgumentParser) -> None:
     _add_number(subscribe)
     subscribe.add_argument(
-        "--interval", type=age, metavar="S", help="seconds between two listings, default 24 h"
+        "--interval",
+        type=duration,
+        metavar="DURATION",
+        help="between two listings, such as 12h or 7d; default 24h",
     )
     subscribe.add_argument(
         "--webhook-url", type=utf8, default="", metavar="URL", help="called when it has changed"
@@ -215,13 +220,19 @@ def _add_subscribe(subscribe: argparse.ArgumentParser) -> None:
 def _add_events(events: argparse.ArgumentParser) -> None:
     events.add_argument("--follow", action="store_true", help="then wait for further events")
     events.add_argument(
-        "--after", type=utf8, default="", metavar="CURSOR", help="continue after this event"
+        "--after",
+        type=utf8,
+        default="",
+        metavar="CURSOR",
+        help="continue after this event; --json prints the cursor of each",
     )
 
 
 def _add_url(url: argparse.ArgumentParser) -> None:
     url.add_argument("document_id", type=utf8, metavar="DOCUMENT_ID")
-    url.add_argument("--lifetime", type=age, metavar="S", help="seconds until it expires")
+    url.add_argument(
+        "--lifetime", type=duration, metavar="DURATION", help="until it expires, such as 5m"
+    )
 
 
 def _add_pull(pull: argparse.ArgumentParser) -> None:

@@ -93,7 +93,9 @@ def outlook(job: pb.Job, now: datetime) -> str:
     """Return a running job's hold or its remaining time; an empty string if both are unknown."""
     if job.HasField("hold"):
         until = (
-            _local(job.hold.until_time.ToDatetime(UTC)) if job.hold.HasField("until_time") else ""
+            local_time(job.hold.until_time.ToDatetime(UTC))
+            if job.hold.HasField("until_time")
+            else ""
         )
         return f"{job.hold.reason}{f' until {until}' if until else ''}"
     if job.HasField("estimated_end_time"):
@@ -120,7 +122,7 @@ def job_lines(job: pb.Job) -> Iterator[str]:
         yield f"error     {job.error.reason}: {shown(job.error.message)}"
     for label, moment in (("created", job.create_time), ("ended", job.end_time)):
         if moment.seconds:
-            yield f"{label:9} {_local(moment.ToDatetime(UTC))}"
+            yield f"{label:9} {local_time(moment.ToDatetime(UTC))}"
     for webhook in job.webhooks:
         state = pb.WebhookState.Name(webhook.state).removeprefix("WEBHOOK_STATE_")
         why = f", {shown(webhook.last_error)}" if webhook.last_error else ""
@@ -173,5 +175,6 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(padded).rstrip()
 
 
-def _local(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def local_time(moment: datetime) -> str:
+    """Return a time in the local zone, with its offset from UTC."""
+    return moment.astimezone().isoformat(" ", "seconds")

@@ -8,7 +8,7 @@ from datetime import UTC
 from autos._client.sync_client import Client
 from autos.cli.exits import Exit
 from autos.cli.printing import print_json, print_rows
-from autos.cli.wording import length, shown
+from autos.cli.wording import length, local_time, shown
 from autos.downloads.v1 import downloads_pb2 as pb
 
 
@@ -55,8 +55,7 @@ def _print(found: list[pb.Subscription], options: Namespace) -> None:
 def _row(each: pb.Subscription) -> tuple[str, ...]:
     following = "paused"
     if each.HasField("next_time"):
-        moment = each.next_time.ToDatetime(UTC).astimezone()
-        following = f"next {moment.isoformat(' ', 'seconds')}"
+        following = f"next {local_time(each.next_time.ToDatetime(UTC))}"
     return (
         shown(each.process_number, 30),
         f"every {length(each.interval.seconds)}",
