@@ -241,8 +241,10 @@ async def watch_troubles(
         if found != reported:
             state = health_pb2.HealthCheckResponse
             await servicer.set(name, state.NOT_SERVING if found else state.SERVING)
-            if found or reported:
+            if found:
                 log.warning("health", part=name, troubles=found)
+            elif reported:
+                log.info("health is good again", part=name)
             reported = found
         await asyncio.sleep(TROUBLE_LOOK_S)
 

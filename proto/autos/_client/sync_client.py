@@ -304,15 +304,20 @@ class Client:
         follow: bool = False,
         without_documents: bool = False,
         page_size: int = calls.EVENTS_PAGE,
+        patience_s: float | None = PATIENCE_S,
     ) -> Iterator[pb.Event]:
         """Yield what webhooks say, oldest first, from the event after a cursor.
 
         Keep the `cursor` of the last event that was handled: the next call continues after it.
-        With `follow`, the method waits for further events and never returns.
+        With `follow`, the method waits for further events and never returns. It then raises
+        Unavailable if the server is unavailable for `patience_s` seconds (None: never).
         """
+        limit_s = patience_s if follow else self._timeout_s
         wait = timedelta(seconds=calls.EVENT_WAIT_S if follow else 0)
         while True:
-            answer = self._call(calls.events(after_cursor, page_size, wait, without_documents))
+            answer = self._within(
+                limit_s, calls.events(after_cursor, page_size, wait, without_documents)
+            )
             for event in answer.events:
                 yield event
                 after_cursor = event.cursor
@@ -403,7 +408,11 @@ class Client:
         return run(pull)
 
     def _call(self, call: Call[R]) -> R:
-        patience = Patience(self._timeout_s)
+        return self._within(self._timeout_s, call)
+
+    def _within(self, limit_s: float | None, call: Call[R]) -> R:
+        """Repeat a call for up to `limit_s` seconds. None: without a limit."""
+        patience = Patience(limit_s)
         while True:
             try:
                 return self._transport.answer(call, min(ATTEMPT_S, patience.left_s))

@@ -164,17 +164,22 @@ def case(client: Client, options: Namespace) -> Exit:
 def events(client: Client, options: Namespace) -> Exit:
     """Print one event a line, oldest first; with --follow without end."""
     found = client.events(
-        after_cursor=options.after, follow=options.follow, without_documents=not options.json
+        after_cursor=options.after,
+        follow=options.follow,
+        without_documents=not options.json,
+        patience_s=options.patience,
     )
     for each in found:
         if options.json:
             print_json(each)
+            options.after = each.cursor
             continue
         event = each.event
         moment = event.timestamp.ToDatetime().isoformat(timespec="seconds")
         job = event.data.job
         number = event.data.process_number or job.process_number
         write_line(shown(f"{moment}Z  {event.type}  {number}  {job.job_id}".rstrip(), 200))
+        options.after = each.cursor
     return Exit.OK
 
 

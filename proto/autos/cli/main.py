@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except AutosError as error:
         _print_error(error, options)
+        if options.command == "events" and error.is_passing and not options.json:
+            _print_note(_how_to_go_on(options))
         return exit_of_error(error)
     except KeyboardInterrupt:
         _print_note(f"\nInterrupted. {_how_to_go_on(options)}")
@@ -113,6 +115,9 @@ def _with_hint(error: AutosError) -> str:
 
 
 def _how_to_go_on(options: Namespace) -> str:
+    if options.command == "events":
+        after = f" --after {options.after}" if options.after else ""
+        return f"Continue: autos events{' --follow' if options.follow else ''}{after}"
     job_id = getattr(options, "job_id", None)
     if job_id is None:
         return "If a job was started, the same command finds it again."

@@ -171,6 +171,10 @@ def _add_patience(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline", type=seconds, metavar="S", help="stop watching after this; the job continues"
     )
+    _add_patience_alone(parser)
+
+
+def _add_patience_alone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patience",
         type=seconds,
@@ -219,6 +223,7 @@ def _add_subscribe(subscribe: argparse.ArgumentParser) -> None:
 
 def _add_events(events: argparse.ArgumentParser) -> None:
     events.add_argument("--follow", action="store_true", help="then wait for further events")
+    _add_patience_alone(events)
     events.add_argument(
         "--after",
         type=utf8,

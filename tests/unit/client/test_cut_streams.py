@@ -91,3 +91,29 @@ def test_a_refusal_with_error_info_is_not_repeated(serve: Any) -> None:
     with Client(serve(server)) as client, pytest.raises(Exception, match="There is no job"):
         list(client.watch(JOB_ID))
     assert server.calls == 1
+
+
+class _RestartedServer(pb_grpc.DownloadServiceServicer):
+    """Answers ListEvents with an event, then is unavailable three times, then with another."""
+
+    def __init__(self) -> None:
+        self.after: list[str] = []
+
+    def ListEvents(  # noqa: N802
+        self, request: pb.ListEventsRequest, context: Any
+    ) -> pb.ListEventsResponse:
+        self.after.append(request.after_cursor)
+        if 1 < len(self.after) < 5:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "restarted")
+        return pb.ListEventsResponse(events=[pb.Event(cursor=f"cursor {len(self.after)}")])
+
+
+def test_followed_events_outlast_the_limit_of_a_call(serve: Any) -> None:
+    server = _RestartedServer()
+    # A limit in which no call can be answered: it does not hold while events are followed.
+    with Client(serve(server), timeout_s=0.001) as client:
+        events = client.events(follow=True)
+        cursors = [next(events).cursor, next(events).cursor]
+
+    assert cursors == ["cursor 1", "cursor 5"]
+    assert server.after == ["", *["cursor 1"] * 4]
