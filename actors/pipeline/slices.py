@@ -215,7 +215,8 @@ class SliceRunner:
             try:
                 return self.writer.put(fresh, file.data, limit_s=health.put_limit_s)
             except (TransientError, ServiceUnavailable) as error:
-                log.warning("put failed; file goes to spool", reason=error.reason)
+                # The outage is logged once elsewhere; this is one line for each file.
+                log.info("put failed; file goes to spool", reason=error.reason)
                 span.fail(error.reason)
                 self.writer.signals.retried("upload", error.reason)
             except LeaseLost:
