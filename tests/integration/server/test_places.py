@@ -111,7 +111,7 @@ def test_a_job_that_is_served_has_no_place_and_one_that_waits_moves_up(
 
 def test_a_listing_under_way_counts_as_being_served(database: Database, queue: QueueView) -> None:
     view, _ = factories.start(database)
-    assert _place(queue, view.job.job_id).queue_position == 1
+    until(lambda: _place(queue, view.job.job_id).queue_position == 1, WAIT_S, "It has no place.")
 
     factories.listing_claim(database, view.job.job_id)
 
@@ -178,8 +178,8 @@ def test_what_is_held_has_a_place_and_no_end(database: Database, queue: QueueVie
         database, "UPDATE portal SET paused_until = clock_timestamp() + interval '5 minutes'"
     )
 
+    until(lambda: _place(queue, job_id).queue_position == 1, WAIT_S, "It has no place.")
     place = _place(queue, job_id)
-
     assert place.hold is not None
     assert (place.queue_position, place.estimated_end_time) == (1, None)
 
