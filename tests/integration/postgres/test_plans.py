@@ -220,10 +220,10 @@ def _without(url: str, index: str) -> Iterator[None]:
 def test_no_hot_step_reads_more_when_the_tables_are_many_times_as_large(
     databases: EmptyDatabases,
 ) -> None:
-    with databases.one() as url, _world(url, 1) as (_, session):
+    with databases.one(is_new=True) as url, _world(url, 1) as (_, session):
         small = _run(session)
 
-    with databases.one() as url, _world(url, GROWTH) as (database, session):
+    with databases.one(is_new=True) as url, _world(url, GROWTH) as (database, session):
         # With plans made while the tables were small
         kept = _run(session)
         _settle(url, database)
@@ -242,7 +242,7 @@ def test_a_step_that_has_lost_its_index_is_noticed(databases: EmptyDatabases, in
     found: list[dict[str, Step]] = []
     for times in (1, GROWTH):
         with (
-            databases.one() as url,
+            databases.one(is_new=True) as url,
             _without(url, index),
             _world(url, times) as (_, session),
         ):
