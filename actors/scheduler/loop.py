@@ -77,6 +77,7 @@ class SchedulerLoop:
                 planned = plan(state, reader.clock.now(), uuid4)
                 next_at = planned.next_at
                 self.propose(planned.groups)
+                self.places.publish_idle(planned.is_idle)
                 self.places.offer(state, reader.clock.now())
                 self.on_pass(reader.clock.local() - begun)
                 self.outages.succeeded(PROPOSE)

@@ -23,10 +23,16 @@ from actors.scheduler.policy.run_state import RememberedRun
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from storage.estimates.forecast import Forecast, forecast
 from storage.portal.slots import Limits
-from storage.scheduling.published_positions import PublishedPlace, publish
+from storage.scheduling.published_positions import (
+    PublishedPlace,
+    publish,
+    publish_idle,
+)
 
 # Seconds between two publications of all requested positions.
 INTERVAL_S = 2.0
+# Seconds between two publications of whether a new job is served at once, if that is unchanged.
+IDLE_INTERVAL_S = 1.0
 # Seconds for which a position is published after a server's request.
 ASKED_S = 30.0
 # Seconds to wait for a requested job that is not in memory; then it joins the rounds.
@@ -86,6 +92,8 @@ class PlacePublisher:
         self._requested: dict[UUID, float] = {}
         self._expected: dict[UUID, float] = {}
         self._next_round_at = 0.0
+        self._was_idle: bool | None = None
+        self._next_idle_at = 0.0
         # The thread's fields. The loop's thread does not touch them while the thread is busy.
         self._handed: _Snapshot | None = None
         self._has_work = threading.Event()
@@ -112,6 +120,7 @@ class PlacePublisher:
     def begin_term(self) -> None:
         """Forget the forecasts of an earlier term."""
         self._next_round_at = 0.0
+        self._was_idle = None
         if self._handed is None:
             self._forecast = None
 
@@ -124,6 +133,17 @@ class PlacePublisher:
                     self._expected[job_id] = now
                 # Moved to the end: a dictionary keeps the order of first entries.
                 self._requested[job_id] = now
+
+    def publish_idle(self, is_idle: bool) -> None:
+        """Publish whether a new job is served at once, if that changed or is about to expire.
+
+        Raises redis.RedisError.
+        """
+        now = self._clock()
+        if is_idle is not self._was_idle or now >= self._next_idle_at:
+            publish_idle(self._client, is_idle=is_idle)
+            self._was_idle = is_idle
+            self._next_idle_at = now + IDLE_INTERVAL_S
 
     def offer(self, state: SchedulerState, database_now: float) -> None:
         """Let the thread publish what is due, unless it is still busy. Returns at once.

@@ -106,9 +106,14 @@ class QueuePositionCache:
         return place
 
     async def open(self, job_id: UUID, court: str) -> None:
-        """Read the position of a job for a new watcher, unless the cached one is fresh."""
+        """Read the position of a job for a new watcher, unless the cached one is fresh.
+
+        While new jobs are served at once, there is no position to wait for.
+        """
         if self._is_old(job_id):
-            self._keep(await self.now({job_id: court}))
+            courts = {job_id: court}
+            is_idle = await self._run(self._queue.is_idle)
+            self._keep(await (self._all(courts) if is_idle else self.now(courts)))
 
     async def fresh(self, courts: Mapping[UUID, str]) -> None:
         """Read the positions of watched jobs that are not fresh. Waits for no publication."""

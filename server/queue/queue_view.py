@@ -62,6 +62,10 @@ class QueueView:
         """Return True if Valkey failed a moment ago, so that no position can be read soon."""
         return self._reader.is_quiet
 
+    def is_idle(self) -> bool:
+        """Return whether a new job is served at once; False if that is unknown."""
+        return self._reader.is_idle()
+
     def places(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
         """Return the queue status of running jobs. `courts`: the court of each job."""
         published = self._reader.read(courts)

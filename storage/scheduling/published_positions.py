@@ -1,4 +1,8 @@
-"""Queue positions of running jobs in Valkey: the leading scheduler publishes, servers read."""
+"""Queue positions of running jobs in Valkey: the leading scheduler publishes, servers read.
+
+It also publishes whether it would serve a new job at once: such a job has no position that a call
+could wait for.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,9 @@ import redis
 
 # Seconds after which a position expires if it is not published again.
 LIFETIME_S = 10
+# The value is 1 while a new job is served at once, otherwise 0. It expires if no scheduler leads.
+IDLE_KEY = "autos:idle"
+IDLE_LIFETIME_S = 3
 # The most keys in one command, so that Valkey serves other clients in between.
 BATCH = 500
 # Seconds without another Valkey command after a failure.
@@ -38,6 +45,14 @@ def publish(client: redis.Redis, places: Mapping[UUID, PublishedPlace]) -> None:
             for job_id, place in items[start : start + BATCH]:
                 pipeline.set(_key(job_id), _encode(place), ex=LIFETIME_S)
             pipeline.execute()
+
+
+def publish_idle(client: redis.Redis, *, is_idle: bool) -> None:
+    """Publish for IDLE_LIFETIME_S seconds whether a new job is served at once.
+
+    Raises redis.RedisError.
+    """
+    client.set(IDLE_KEY, int(is_idle), ex=IDLE_LIFETIME_S)
 
 
 class PlaceReader:
@@ -68,6 +83,16 @@ class PlaceReader:
             return {}
         found = zip(wanted, map(_decode, texts), strict=True)
         return {job_id: place for job_id, place in found if place is not None}
+
+    def is_idle(self) -> bool:
+        """Return whether a new job is served at once; False if that is unknown."""
+        if self.is_quiet:
+            return False
+        try:
+            return self._client.get(IDLE_KEY) == b"1"
+        except redis.RedisError:
+            self._quiet_until = time.monotonic() + QUIET_S
+            return False
 
     def _read(self, job_ids: Sequence[UUID]) -> list[bytes | str | None]:
         return self._client.mget([_key(job_id) for job_id in job_ids])

@@ -33,10 +33,14 @@ class Group(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The proposals of a pass, and when the next pass is due without a hint or reading."""
+    """The proposals of a pass, and when the next pass is due without a hint or reading.
+
+    `is_idle`: no job waits for its turn, and a new one would be proposed at once.
+    """
 
     groups: tuple[Group, ...]
     next_at: float | None
+    is_idle: bool
 
 
 def plan(state: SchedulerState, now: float, new_id: Callable[[], UUID]) -> Plan:
@@ -54,7 +58,7 @@ def plan(state: SchedulerState, now: float, new_id: Callable[[], UUID]) -> Plan:
         message = ProposalMessage(proposal.proposal_id, proposal.is_listing, proposal.requests)
         messages.setdefault(proposal.job_id, []).append(message)
     groups = tuple(Group(job_id, tuple(of_job)) for job_id, of_job in messages.items())
-    return Plan(groups, _next_at(state, now))
+    return Plan(groups, _next_at(state, now), _is_idle(state, now))
 
 
 def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) -> Iterator[Proposal]:
@@ -141,6 +145,10 @@ def _room(state: SchedulerState) -> tuple[int, int]:
     free, files = state.window.free_threads(state.workers, unrecorded)
     free = min(free, state.window.free_slots(state.portal, len(state.slots)))
     return max(0, free), min(free, files)
+
+
+def _is_idle(state: SchedulerState, now: float) -> bool:
+    return not state.queue.gates() and not _is_closed(state, now) and _room(state)[0] > 0
 
 
 def _slots_in_use(state: SchedulerState) -> float:

@@ -236,10 +236,14 @@ class StartBatcher:
     def _places_at_hand(self, jobs: Sequence[JobRecord]) -> dict[UUID, QueueStatus]:
         """Return the queue status of new jobs, for all calls that do not wait for a position.
 
-        The calls of the jobs left out wait until the scheduler publishes their positions.
+        The calls of the jobs left out wait until the scheduler publishes their positions. None
+        waits while new jobs are served at once.
         """
-        at_hand = jobs if self._places.is_busy() else jobs[MOST_WAITS:]
-        self._places.note_unknown(len(at_hand))
+        if self._parts.queue.is_idle():
+            at_hand = jobs
+        else:
+            at_hand = jobs if self._places.is_busy() else jobs[MOST_WAITS:]
+            self._places.note_unknown(len(at_hand))
         return self._parts.queue.held({job.job_id: court_of(job.process_number) for job in at_hand})
 
 

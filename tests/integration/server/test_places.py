@@ -17,6 +17,7 @@ from actors.scheduler.position_publisher import (
     INTERVAL_S,
     MOST_SECONDS,
     REST,
+    IDLE_INTERVAL_S,
     PlacePublisher,
 )
 from dev.processes.deadline import until
@@ -24,7 +25,14 @@ from server.queue.queue_view import ASK_AGAIN_S, NOWHERE, REMIND_S, QueueStatus,
 from storage.listings.listed_case import CaseListing
 from storage.postgres.database import Database
 from storage.priorities import Priority
-from storage.scheduling.published_positions import LIFETIME_S, PlaceReader, PublishedPlace, publish
+from storage.scheduling.published_positions import (
+    LIFETIME_S,
+    IDLE_KEY,
+    IDLE_LIFETIME_S,
+    PlaceReader,
+    PublishedPlace,
+    publish,
+)
 from storage.scheduling.row_values import JobRow
 from tests.integration.harness import factories
 from tests.integration.harness.grpc_server import queue_view
@@ -251,6 +259,11 @@ class _Publisher:
         self.publisher.offer(self.state, self.clock.now)
         until(lambda: self.publisher.is_idle, WAIT_S, "It goes on for ever.")
 
+    def is_idle(self, is_idle: bool) -> bool:
+        """End a pass. Return what servers read."""
+        self.publisher.publish_idle(is_idle)
+        return self.reader.is_idle()
+
     def published(self, *job_ids: UUID) -> set[UUID]:
         """Return the publications, and clear them."""
         found = set(self.reader.read(job_ids))
@@ -265,6 +278,19 @@ def one(client: redis.Redis) -> Iterator[_Publisher]:
     one.publisher.start()
     yield one
     one.publisher.stop()
+
+
+def test_servers_know_whether_new_jobs_are_served_at_once_until_that_is_old(
+    one: _Publisher, client: redis.Redis
+) -> None:
+    assert not one.reader.is_idle()
+    assert [one.is_idle(each) for each in (True, False, True)] == [True, False, True]
+
+    client.delete(IDLE_KEY)
+    assert not one.is_idle(True)
+    one.clock.now += IDLE_INTERVAL_S
+    assert one.is_idle(True)
+    assert 0 < client.ttl(IDLE_KEY) <= IDLE_LIFETIME_S
 
 
 def test_places_that_no_server_requested_are_not_published(one: _Publisher) -> None:

@@ -22,7 +22,7 @@ from server.queue.queue_position_cache import (
 )
 from server.queue.queue_view import NOWHERE, QueueStatus
 from storage.postgres.database import Database
-from storage.scheduling.published_positions import PublishedPlace, publish
+from storage.scheduling.published_positions import PublishedPlace, publish, publish_idle
 from tests.integration.harness.grpc_server import queue_view
 
 COURT = "8.26"
@@ -133,6 +133,19 @@ def test_after_some_waits_in_vain_no_call_waits_for_a_while(world: _World) -> No
         return [*waits, await world.reads_of(uuid4()) > 1]
 
     assert asyncio.run(scenario()) == [*[True] * VAIN_WAITS, False, True]
+
+
+@pytest.mark.parametrize(("is_idle", "waits"), [(False, True), (True, False), (None, True)])
+def test_a_new_watcher_waits_for_its_place_unless_new_jobs_are_served_at_once(
+    world: _World, client: redis.Redis, is_idle: bool | None, waits: bool
+) -> None:
+    if is_idle is not None:
+        publish_idle(client, is_idle=is_idle)
+
+    asyncio.run(world.places.open(uuid4(), COURT))
+
+    # The first reading is of the idle scheduler, the second of the place.
+    assert (world.reads.count > 2) is waits
 
 
 def test_a_watched_place_is_read_once_a_second(world: _World, client: redis.Redis) -> None:

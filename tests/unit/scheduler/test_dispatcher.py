@@ -122,6 +122,23 @@ def _listed(job_id: UUID) -> JobRow:
     return JobRow(job_id, "a", Priority.NORMAL, "8.26", "case", 0.0, needs_listing=False, fresh=1)
 
 
+def test_it_is_idle_while_a_new_job_would_be_served_at_once() -> None:
+    def is_idle(state: SchedulerState) -> bool:
+        return plan(state, 0.0, uuid4).is_idle
+
+    state = _state()
+    assert is_idle(state)
+    _want(state)
+    assert is_idle(state), "The only job is proposed at once."
+    for _ in range(5):
+        _want(state, uuid4(), needs_listing=False, fresh=100)
+    assert not is_idle(state), "Jobs wait for slots."
+
+    assert not is_idle(SchedulerState(LIMITS)), "Nothing is read yet."
+    assert not is_idle(_state(WorkerRow(0))), "No thread is there."
+    assert not is_idle(_state(portal=PortalRow(10, closed_until=60.0))), "The portal is closed."
+
+
 def test_nothing_is_proposed_before_the_first_reading() -> None:
     state = SchedulerState(LIMITS)
     _want(state)
