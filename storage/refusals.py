@@ -115,7 +115,7 @@ def _write(transaction: Transaction, part: str, operation: str, error: ServiceRe
 
 def withdraw(database: Database, part: str, operation: str) -> None:
     """Delete the row of a refusal that has ended. Raises ServiceUnavailable."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         transaction.execute(
             ServiceRefusal.delete().where(
                 ServiceRefusal.part == part, ServiceRefusal.operation == operation
@@ -133,6 +133,6 @@ def holds() -> Any:
 def troubles(database: Database, part: str) -> list[str]:
     """Return the refusals of `part`, a sentence each; empty if none. Raises ServiceUnavailable."""
     query = ServiceRefusal.select().where(IS_IN_FORCE, ServiceRefusal.part == part)
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         rows: list[Any] = transaction.fetch(query.order_by(ServiceRefusal.operation))
     return [ServiceRefused(part, row.operation, row.code, row.answer).detail for row in rows]

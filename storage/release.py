@@ -64,7 +64,7 @@ def release(
 
 def _require_utf8(database: Database) -> None:
     """Raise ConfigurationError if the database, or a session with it, cannot store every text."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         kept = transaction.value(fn.current_setting("server_encoding"))
         sent = transaction.value(fn.current_setting("client_encoding"))
     if kept != "UTF8":

@@ -27,7 +27,7 @@ from storage.listings.listing_import import ListingImport
 from storage.listings.listing_record import RecordedListing, WantsChanged
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.objects.object_store import Objects
-from storage.portal import attempts, listing_claims
+from storage.portal import attempts
 from storage.portal.listing_claims import ListingClaim
 from storage.portal.request_claims import linger_slots
 from storage.portal.retries import RetryPolicy, jittered
@@ -111,16 +111,16 @@ class Lister:
 
     def _send_hints(self, claim: ListingClaim, used_s: float) -> None:
         """Send the scheduler the end of the listing, and the rows of the jobs that waited."""
-        wanted = [claim.job_id, *listing_claims.jobs_waiting(self.database, claim)]
-        rows = (scheduler_readings.read_job(self.database, job_id) for job_id in wanted)
+        case = None if claim.listed_by else claim.process_number
+        rows = scheduler_readings.read_listed(self.database, claim.job_id, case)
         self.hints.send(
             Ended(claim.job_id, claim.lease, used_s=used_s),
-            *(JobWanted(job_row(row)) for row in rows if row is not None),
+            *(JobWanted(job_row(row)) for row in rows),
         )
 
     def _list(self, claim: ListingClaim, span: Span, deadline: Deadline, turn: ListingTurn) -> None:
         try:
-            if look := looks.of(self.database, claim):
+            if claim.is_look and (look := looks.of(self.database, claim)):
                 self._look(claim, look, deadline, turn)
                 return
             listing, missing = self._listing(claim, deadline, turn)

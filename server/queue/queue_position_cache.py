@@ -112,8 +112,8 @@ class QueuePositionCache:
         """
         if self._is_old(job_id):
             courts = {job_id: court}
-            is_idle = await self._run(self._queue.is_idle)
-            self._keep(await (self._all(courts) if is_idle else self.now(courts)))
+            served = await self._run(self._queue.served_at_once, courts)
+            self._keep(await self.now(courts) if served is None else served)
 
     async def fresh(self, courts: Mapping[UUID, str]) -> None:
         """Read the positions of watched jobs that are not fresh. Waits for no publication."""

@@ -73,6 +73,10 @@ class QueueView:
         holds = self._holds.of(courts)
         return {job_id: _place(published.get(job_id), holds.get(job_id)) for job_id in courts}
 
+    def served_at_once(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus] | None:
+        """Return the queue status of new jobs that wait for no other job; None if they may wait."""
+        return self.held(courts) if self.is_idle() else None
+
     def held(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
         """Return the holds of new jobs. Their positions cannot be published yet."""
         holds = self._holds.of(courts)

@@ -32,7 +32,7 @@ def page(
 
     Raises NotFound for the job.
     """
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         job = _job(transaction, client, wanted.job_id)
         query = _RECORDS.where(_is_of(job), Document.position > wanted.after_position)
         if wanted.states:
@@ -45,7 +45,7 @@ def get(
     database: Database, client: str, job_id: UUID, document_id: UUID
 ) -> tuple[DocumentRecord, int | None]:
     """Return a document and the secrecy level of its case. Raises NotFound."""
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         job = _job(transaction, client, job_id)
         query = _RECORDS.where(_is_of(job), Document.document_id == document_id)
         row = transaction.fetch_one(query.dicts())

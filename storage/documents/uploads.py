@@ -47,5 +47,5 @@ def postpone_upload(
         Document.document_id == file.document_id,
         Document.lease == file.lease,
     )
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         transaction.execute(query)

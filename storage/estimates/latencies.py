@@ -17,7 +17,7 @@ LEAST_S = 0.001
 def record_times(database: Database, measured: Mapping[str, tuple[float, int]]) -> None:
     """Add (seconds in all, requests) of each court to its moving average."""
     courts = list(measured)
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         transaction.run(
             sql.statement("record_request_times"),
             plain=PLAIN_REQUESTS,

@@ -107,7 +107,7 @@ def documents(database: Database, event: LoggedEvent) -> tuple[DocumentRecord, .
     if event.job is None:
         return ()
     query = Event.select(fn.COALESCE(Event.documents, _live_documents()).alias("documents"))
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.fetch_one(query.where(Event.event_id == event.event_id).dicts())
     return tuple(DocumentRecord.of_json(each) for each in (row or {}).get("documents", ()))
 
@@ -144,7 +144,7 @@ def delete_old(database: Database, *, age_s: float) -> int:
         .order_by(Event.event_time)
         .limit(BATCH)
     )
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         found = transaction.fetch(old.dicts())
     for client in sorted({row["client"] for row in found}):
         _delete(database, client, [row["event_id"] for row in found if row["client"] == client])

@@ -76,7 +76,7 @@ def read(
     database: Database, limits: Limits, login: Login, budget: CaseBudget = NO_BUDGET
 ) -> Gauges:
     """Return the current gauges. Raises ServiceUnavailable."""
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         hold = login_blocks.hold(transaction, login)
         portal = transaction.fetch_one(_portal())
         requests = dict(transaction.fetch(_requests()))

@@ -141,7 +141,7 @@ class Holds:
 
     def _read(self) -> _Causes:
         try:
-            with self._database.transaction() as transaction:
+            with self._database.autocommit() as transaction:
                 return _causes(transaction, self._login, self._budget)
         except ServiceUnavailable:
             log.warning("holds not read")
@@ -161,7 +161,7 @@ class Holds:
 
     def _values(self, query: Any) -> dict[UUID, str]:
         try:
-            with self._database.single() as transaction:
+            with self._database.autocommit() as transaction:
                 return dict(transaction.fetch(query.tuples()))
         except ServiceUnavailable:
             return {}
@@ -171,7 +171,7 @@ class Holds:
         if not job_ids:
             return []
         try:
-            with self._database.single() as transaction:
+            with self._database.autocommit() as transaction:
                 return [row["job_id"] for row in transaction.fetch(_fetched(job_ids))]
         except ServiceUnavailable:
             return job_ids

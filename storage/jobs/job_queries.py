@@ -96,7 +96,7 @@ def newest(database: Database, client: str, process_number: str) -> JobView:
 
 
 def _first(database: Database, query: Any, name: object) -> JobView:
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         job = transaction.fetch_one(query)
         if job is None:
             raise NotFound("job", str(name))
@@ -150,7 +150,7 @@ def page_and_more(database: Database, wanted: JobFilter, size: int) -> tuple[lis
         ["-create_time", "-job_id"],
         ["selections"],
     )
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         rows = transaction.fetch(first)
         shown = rows[:size]
         views = _views(transaction, [JobRecord.of(row) for row in shown])

@@ -287,7 +287,7 @@ def _read(
 ) -> dict[int, JobView]:
     if not job_ids:
         return {}
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         views = job_queries.views(transaction, set(job_ids.values()), are_short=are_short)
     return {place: views[job_id] for place, job_id in job_ids.items()}
 

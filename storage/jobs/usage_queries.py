@@ -36,7 +36,7 @@ def open_jobs(database: Database, client: str) -> OpenJobs:
     query = Job.select(fn.count(SQL("*")).alias("open"), waiting.alias("waiting")).where(
         Job.client == client, Job.end_time.is_null(), IS_NO_LOOK
     )
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.fetch_one(query.dicts())
     return OpenJobs(row["open"] - row["waiting"], row["waiting"])
 
@@ -57,6 +57,6 @@ def stored_totals(database: Database, client: str) -> StoredTotals:
             fn.coalesce(fn.sum(objects.c.size_bytes), 0).alias("size_bytes"),
         ],
     )
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.fetch_one(total)
     return StoredTotals(int(row["documents"]), int(row["size_bytes"]))

@@ -22,7 +22,7 @@ class WatchedJob:
 
 def read_changes(database: Database, after: Mapping[UUID, int]) -> dict[UUID, WatchedJob]:
     """Return these jobs, each with the documents that changed after the given revision."""
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         views = job_queries.views(transaction, after)
         documents = _changed(transaction, views, after)
     return {job_id: WatchedJob(view, documents.get(job_id, [])) for job_id, view in views.items()}
@@ -49,13 +49,13 @@ def _changed(
 
 def views(database: Database, job_ids: Collection[UUID]) -> dict[UUID, JobView]:
     """Return the existing jobs of these, of any client."""
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         return job_queries.views(transaction, job_ids)
 
 
 def newest(database: Database, cases: Collection[tuple[str, str]]) -> dict[tuple[str, str], UUID]:
     """Return the newest job of each case, given as client and process number."""
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         rows = transaction.all(
             sql.statement("newest_jobs"),
             clients=[client for client, _ in cases],

@@ -77,7 +77,7 @@ class StoredAnswer:
 
 def newest(database: Database, client: str, process_number: str) -> StoredAnswer:
     """Return the newest answer about a case to this client. Raises NotFound("case")."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         found = transaction.fetch(
             _newest(client, process_number, *fields_of(CaseAnswer, StoredAnswer)).objects(
                 StoredAnswer
@@ -96,7 +96,7 @@ def newest_bytes(
 
     Raises NotFound("case"); ServiceUnavailable, also between two parts.
     """
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.fetch_one(
             _newest(
                 client,
@@ -140,7 +140,7 @@ def move_to_bucket(database: Database, objects: Objects) -> int:
         .order_by(CaseAnswer.listed_time)
         .limit(BATCH)
     )
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         rows = transaction.fetch(waiting.dicts())
     for row in rows:
         _move(database, objects, row)
@@ -149,7 +149,7 @@ def move_to_bucket(database: Database, objects: Objects) -> int:
 
 def _move(database: Database, objects: Objects, row: dict[str, Any]) -> None:
     is_it = [field == row[field.name] for field in _KEY]
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         kept = transaction.fetch_one(
             CaseAnswer.select(CaseAnswer.content, CaseAnswer.source_key).where(*is_it).dicts()
         )
@@ -168,7 +168,7 @@ def _move(database: Database, objects: Objects, row: dict[str, Any]) -> None:
         )
     )
     moved = CaseAnswer.update(object_key=key, content=None, source_key=None).where(*is_it)
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         transaction.execute(moved)
 
 

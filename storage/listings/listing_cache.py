@@ -70,7 +70,7 @@ def recent_listing(
 
 def listing_of(database: Database, client: str, job_id: UUID) -> ListingImport:
     """Return the listing of a job for this client."""
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         job = transaction.fetch_one(Job.select().where(Job.job_id == job_id).dicts())
         return documents_of(transaction, client, job, Value(True))
 
@@ -91,7 +91,7 @@ def documents_of(transaction: Transaction, client: str, job: Row, condition: Any
 
 def size_of(database: Database, job_id: UUID) -> int:
     """Return the number of documents in the listing of a job."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         job = transaction.fetch_one(Job.select(Job.total_documents).where(Job.job_id == job_id))
     return job.total_documents or 0
 
@@ -107,7 +107,7 @@ def compared(
     query = Document.select(fn.clock_timestamp(), fn.count(SQL("*"))).where(
         _in_earlier_job(client, process_number), ~is_there
     )
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         now, missing = transaction.fetch_one(query.tuples())
     return replace(listing, listed_time=listing.listed_time or now), missing
 
@@ -122,7 +122,7 @@ def require_bucket(
     any_stored = Document.select(Document.object_key, Document.size_bytes).where(
         _in_earlier_job(client, process_number), Document.object_key.is_null(False)
     )
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         found = dict(transaction.fetch(any_stored.limit(1).tuples()))
     if found:
         objects.present(found, limit_s=limit_s)
@@ -147,7 +147,7 @@ def with_stored(
         for item in listing.items
         if item.document_id in wanted
     }
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         same = _stored_as_listed(transaction, listed)
     there = objects.present({s.object_key: s.size_bytes for s in same.values()}, limit_s=limit_s)
     return listing.with_reused_objects({i: s for i, s in same.items() if s.object_key in there})

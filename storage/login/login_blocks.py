@@ -84,7 +84,7 @@ def clear_unauthorized(database: Database, login: Login) -> bool:
 
 def standing(database: Database, login: Login) -> LoginState:
     """Return the state of the login."""
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.fetch_one(login_row(login))
     if row is None:
         return LoginState()
@@ -112,7 +112,7 @@ def troubles(database: Database, login: Login) -> list[str]:
 
     A block of one client counts if no other client has running jobs.
     """
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         found = hold(transaction, login)
         if found is None or _has_others(transaction, found.client):
             return []

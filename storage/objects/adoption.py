@@ -123,7 +123,7 @@ def adopt(database: Database, objects: Objects) -> Contents:
 
 def _spare_what_is_there(database: Database, objects: Objects, ours: UUID) -> None:
     number = installation.beat_of(objects, ours)
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.fetch_one(
             Installation.update(beat=fn.greatest(Installation.beat, number) + 1)
             .returning(Installation.beat)

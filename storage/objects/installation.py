@@ -41,14 +41,14 @@ _READ = Installation.select(*fields_of(Installation, InstallationRecord)).object
 
 def read(database: Database) -> InstallationRecord | None:
     """Return the row; None before the first `release`. Raises ServiceUnavailable."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row: InstallationRecord | None = transaction.fetch_one(_READ.clone())
     return row
 
 
 def ensure(database: Database) -> InstallationRecord:
     """Return the row; insert it if there is none. Any number of releases may run."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         transaction.execute(Installation.insert(installation_id=uuid4()).on_conflict_ignore())
     row = read(database)
     if row is None:
@@ -107,7 +107,7 @@ def beat(database: Database, objects: Objects) -> str:
     Return why they do not agree, or an empty text. Raises ServiceUnavailable.
     """
     trouble = disagreement(database, objects)
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.fetch_one(
             Installation.update(bucket_trouble=trouble, beat=Installation.beat + int(not trouble))
             .returning(Installation.installation_id, Installation.beat)
@@ -120,7 +120,7 @@ def beat(database: Database, objects: Objects) -> str:
 
 def allow(database: Database, most: int) -> None:
     """Let the next sweep delete up to `most` objects, whatever share of the bucket they are."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         transaction.execute(Installation.update(sweep_allowance=most))
 
 

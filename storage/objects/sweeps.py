@@ -71,7 +71,7 @@ def sweep(database: Database, objects: Objects, *, age_s: float, rest_s: float) 
     if trouble := installation.disagreement(database, objects):
         return Swept(trouble=trouble)
     row = installation.ensure(database)
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         begin = transaction.now()
     survey = _survey(database, objects, row, datetime.now(UTC) - timedelta(seconds=age_s))
     trouble = _too_many(survey, row)
@@ -83,7 +83,7 @@ def sweep(database: Database, objects: Objects, *, age_s: float, rest_s: float) 
         return Swept(spared=survey.spared, trouble=trouble)
     deleted, trouble = _delete(database, objects, begin, rest_s)
     if deleted and not trouble:
-        with database.single() as transaction:
+        with database.autocommit() as transaction:
             transaction.execute(_end_allowance(begin))
     _forget_notes(database)
     return Swept(deleted, survey.spared, trouble)
@@ -109,7 +109,7 @@ def _survey(
         survey.spared += len(found) - len(going)
         survey.unnamed += len(going)
         if survey.unnamed <= most:
-            with database.single() as transaction:
+            with database.autocommit() as transaction:
                 keys = sorted(each.key for each in going if each.stored_time < before)
                 transaction.run(sql.statement("name_sweep_candidates"), keys=keys)
     return survey
@@ -140,7 +140,7 @@ def _delete(
     """
     deleted, last = 0, ""
     while True:
-        with database.single() as transaction:
+        with database.autocommit() as transaction:
             found = transaction.fetch(_named_before(begin, rest_s, last))
         if not found:
             return deleted, ""
@@ -191,7 +191,7 @@ def _forget_notes(database: Database) -> None:
         )
     )
     is_old = SweptObject.sweep_time < time_after(-NOTE_LIFETIME_S)
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         transaction.execute(SweptObject.delete().where(is_old, ~is_under_way))
 
 
@@ -220,7 +220,7 @@ def _end_allowance(begin: datetime) -> Any:
 
 def unnamed(database: Database, keys: list[str]) -> list[str]:
     """Return those of the keys that no row names. Raises ServiceUnavailable."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         return _unnamed(transaction, keys)
 
 

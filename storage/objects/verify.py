@@ -106,7 +106,7 @@ def _documents(database: Database) -> Iterator[dict[str, int]]:
     """Yield the keys in the rows with their sizes, in portions and in the order of the keys."""
     last = ""
     while True:
-        with database.single() as transaction:
+        with database.autocommit() as transaction:
             rows = transaction.fetch(_after(last))
         if not rows:
             return
@@ -124,7 +124,7 @@ def _answers(database: Database) -> Iterator[dict[str, int]]:
     query = CaseAnswer.select(*names, CaseAnswer.object_key, CaseAnswer.size_bytes)
     while True:
         following = query.where(Tuple(*names) > Tuple(*last)).order_by(*names).limit(BATCH)
-        with database.single() as transaction:
+        with database.autocommit() as transaction:
             rows = transaction.fetch(following.tuples())
         if not rows:
             return
@@ -140,7 +140,7 @@ def _unnamed_answers(database: Database, prefix: str, keys: list[str]) -> list[s
         is_any(CaseAnswer.process_number, {punctuated(number) for _, _, number, _ in parts}),
         is_any(CaseAnswer.sha256, {name.removesuffix(".json") for *_, name in parts}),
     )
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         named = {key for (key,) in transaction.fetch(query.tuples())}
     return [key for key in keys if key not in named]
 

@@ -92,7 +92,7 @@ def stop(database: Database, claim: DocumentClaim) -> None:
     in_spool = Document.select(Document.document_id).where(
         Document.lease == claim.lease, Document.state == DOWNLOADED
     )
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         if transaction.fetch_one(in_spool.tuples()):
             return
     try:

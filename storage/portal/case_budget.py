@@ -132,7 +132,7 @@ def complete(limits: Iterable[CaseLimit]) -> list[CaseLimit]:
 
 def read_all(database: Database, budget: CaseBudget) -> list[LimitUse]:
     """Return the use of both windows, set or not. Raises ServiceUnavailable."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         return read_use(transaction, complete(budget.limits))
 
 
@@ -159,7 +159,7 @@ def is_waited_for(transaction: Transaction) -> bool:
 
 def troubles(database: Database) -> list[str]:
     """Return which budgets are used up, if jobs wait for them. Raises ServiceUnavailable."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         scopes = sorted(waiting_jobs(transaction))
     return [
         f"Jobs wait for the budget of cases of {f'court {scope}' if scope else 'all courts'}."

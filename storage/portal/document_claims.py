@@ -125,6 +125,6 @@ def retake_for_upload(database: Database, file: CheckedFile) -> CheckedFile | No
         .join(Job)
         .where(Document.lease == file.lease, Job.end_time.is_null())
     )
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.fetch_one(query.tuples())
     return replace(file, take_time=row[0]) if row else None

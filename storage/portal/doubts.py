@@ -31,7 +31,7 @@ def weigh(
 
     Raises Doubted if the document must be requested again, LeaseLost if the claim has ended.
     """
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.fetch_one(_known(claim, content.sha256))
     if row is None:
         raise LeaseLost("The claim on this document is over.")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from storage import sql
-from storage.postgres.database import Database
 from storage.selections.selection import EVERYTHING, Wants
 
 
@@ -16,7 +14,8 @@ class ListingClaim:
 
     `listed_by`: the job that holds a listing to reuse; None: the portal must be requested.
     `is_doubted`: an earlier answer of the portal lacked documents. `has_history`: the case was
-    listed for this client before, so some documents may be stored.
+    listed for this client before, so some documents may be stored. `is_look`: the job is the look
+    at a watched case.
     """
 
     job_id: UUID
@@ -26,6 +25,7 @@ class ListingClaim:
     listed_by: UUID | None
     is_doubted: bool
     has_history: bool
+    is_look: bool = False
     traceparent: str | None = None
     # Seconds after the claim before which the request must not begin.
     begins_in_s: float = 0.0
@@ -38,19 +38,3 @@ class ListingClaim:
     def slot_token(self) -> UUID:
         """Return the token that holds the slots of the claim's request."""
         return self.lease
-
-
-def jobs_waiting(database: Database, claim: ListingClaim) -> list[UUID]:
-    """Return the jobs that may have waited for the end of this listing and can continue now.
-
-    Call this after the end is committed: a job that was refused before that has a row by then.
-    """
-    if claim.listed_by is not None:
-        return []
-    with database.single() as transaction:
-        rows = transaction.all(
-            sql.statement("waiting_jobs"),
-            process_number=claim.process_number,
-            job_id=claim.job_id,
-        )
-    return [row["job_id"] for row in rows]

@@ -176,6 +176,7 @@ def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
                 listed_by=row["listed_by"],
                 is_doubted=row["is_doubted"],
                 has_history=row["has_history"],
+                is_look=row["is_look"],
                 begins_in_s=row["begins_in_s"] or 0.0,
                 usual_s=row["usual_s"] or 0.0,
                 wants=Wants.of(row["selections"]),
@@ -238,7 +239,7 @@ def return_unstarted(database: Database, job_id: UUID, leases: Sequence[UUID]) -
 
 def release_slots(database: Database, token: UUID) -> None:
     """Free the slots of a slice that made no request. Raises ServiceUnavailable."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         slots.release(transaction, token)
 
 

@@ -162,11 +162,11 @@ class Database:
         self._publish(transaction)
 
     @contextmanager
-    def single(self) -> Iterator[Transaction]:
-        """Open a connection for one statement, which is a transaction by itself: no BEGIN, no
-        COMMIT.
+    def autocommit(self) -> Iterator[Transaction]:
+        """Open a connection without BEGIN and COMMIT: each statement is a transaction by itself.
 
-        Each further statement would be another transaction.
+        This saves two round trips, for one statement or for several readings. A transaction would
+        give readings no common snapshot either: PostgreSQL's default is READ COMMITTED.
         """
         with self._asking(), self._db.connection_context():
             transaction = Transaction(self._db)

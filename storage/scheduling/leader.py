@@ -26,7 +26,7 @@ def lead(database: Database, holder: UUID, *, sends: bool) -> bool:
         lease_until=time_after(LEASE_S),
         sends_time=now if sends else Leader.sends_time,
     ).where(Leader.holder.is_null() | (Leader.holder == holder) | (Leader.lease_until < now))
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         return transaction.execute(query) == 1
 
 
@@ -35,5 +35,5 @@ def give_up(database: Database, holder: UUID) -> None:
     query = Leader.update(holder=None, lease_until=None, sends_time=None).where(
         Leader.holder == holder
     )
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         transaction.execute(query)

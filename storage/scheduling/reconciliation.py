@@ -38,11 +38,11 @@ def stalled_webhooks(database: Database, *, is_redis_lost: bool) -> list[tuple[U
 
     After a loss of Valkey, return all due webhooks, batch by batch.
     """
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         sent_before = transaction.now() if is_redis_lost else None
     rows: list[Row] = []
     while True:
-        with database.single() as transaction:
+        with database.autocommit() as transaction:
             batch = transaction.all(
                 sql.statement("take_stalled_webhooks"),
                 sent_before=sent_before,
@@ -57,7 +57,7 @@ def stalled_webhooks(database: Database, *, is_redis_lost: bool) -> list[tuple[U
 
 def ping(database: Database) -> None:
     """Make the smallest round trip. Raises ServiceUnavailable."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         transaction.now()
 
 
@@ -71,7 +71,7 @@ def reclaim(database: Database) -> list[UUID]:
             .limit(BATCH)
             .dicts()
         )
-        with database.single() as transaction:
+        with database.autocommit() as transaction:
             rows += transaction.fetch(query)
     return sorted({row["job_id"] for row in rows if _take_back(database, row)})
 
@@ -102,7 +102,7 @@ def time_out(database: Database) -> list[UUID]:
         .limit(BATCH)
         .tuples()
     )
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         ids = [job_id for (job_id,) in transaction.fetch(query)]
     for job_id in ids:
         _time_out(database, job_id)
@@ -148,7 +148,7 @@ def record_heartbeat(database: Database, spool_id: UUID, trouble: str) -> None:
         conflict_target=[SpoolState.spool_id],
         update={SpoolState.heartbeat_time: now, SpoolState.trouble: trouble},
     )
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         transaction.execute(query)
 
 
@@ -165,14 +165,14 @@ _IS_DEAD = (SpoolState.heartbeat_time < time_after(-SPOOL_DEAD_S)) & ~fn.EXISTS(
 def spool_problems(database: Database) -> list[str]:
     """Return the problems of the live spools."""
     query = SpoolState.select(SpoolState.trouble).where(IN_TROUBLE).distinct().tuples()
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         return [trouble for (trouble,) in transaction.fetch(query)]
 
 
 def dead_spools(database: Database) -> list[UUID]:
     """Return the spools without a heartbeat that have no claimed files left."""
     query = SpoolState.select(SpoolState.spool_id).where(_IS_DEAD).tuples()
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         return [spool_id for (spool_id,) in transaction.fetch(query)]
 
 
@@ -194,5 +194,5 @@ def retire_spool(database: Database, spool_id: UUID, drop_queue: Callable[[], bo
 def orphaned_tokens(database: Database, leases: list[UUID]) -> set[UUID]:
     """Return the tokens that no document row holds: their spool files can be deleted."""
     query = Document.select(Document.lease).where(is_any(Document.lease, leases)).tuples()
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         return set(leases) - {lease for (lease,) in transaction.fetch(query)}

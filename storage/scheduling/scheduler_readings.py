@@ -41,7 +41,7 @@ class PortalState:
 
 def read_portal(database: Database, login: Login) -> PortalState:
     """Return the rows that the scheduler reads once a second. Raises ServiceUnavailable."""
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         portal = transaction.only(
             sql.statement("read_portal"), login_key=login.key, fingerprint=login.fingerprint
         )
@@ -56,14 +56,21 @@ def read_portal(database: Database, login: Login) -> PortalState:
 
 def read_jobs(database: Database, *, after: UUID, limit: int = PORTION_JOBS) -> list[Row]:
     """Return the next portion of running jobs by key. Raises ServiceUnavailable."""
-    return _read_jobs(database, after, None, limit)
+    return _read_jobs(database, after=after, limit=limit)
 
 
 def read_job(database: Database, job_id: UUID) -> Row | None:
     """Return one running job, None if it is not running. Raises ServiceUnavailable."""
-    before = UUID(int=max(0, job_id.int - 1))
-    found = next(iter(_read_jobs(database, before, None, 1)), None)
-    return found if found and found["job_id"] == job_id else None
+    return next(iter(_read_jobs(database, only=job_id)), None)
+
+
+def read_listed(database: Database, job_id: UUID, process_number: str | None) -> list[Row]:
+    """Return a job whose listing has ended, and the jobs of the case that may have waited for it.
+
+    `process_number`: of the listed case; None: no job has waited. Only running jobs are returned.
+    Raises ServiceUnavailable.
+    """
+    return _read_jobs(database, only=job_id, listed_case=process_number)
 
 
 def read_recent_jobs(
@@ -73,14 +80,24 @@ def read_recent_jobs(
 
     Raises ServiceUnavailable.
     """
-    return _read_jobs(database, FIRST_KEY, since, limit)
+    return _read_jobs(database, began_since=since, limit=limit)
 
 
-def _read_jobs(database: Database, after: UUID, since: datetime | None, limit: int) -> list[Row]:
+def _read_jobs(
+    database: Database,
+    *,
+    only: UUID | None = None,
+    listed_case: str | None = None,
+    after: UUID | None = None,
+    began_since: datetime | None = None,
+    limit: int = PORTION_JOBS,
+) -> list[Row]:
     return database.call(
         sql.function("read_jobs"),
+        only=only,
+        listed_case=listed_case,
         after=after,
-        began_since=since,
+        began_since=began_since,
         limit=limit,
         most=MOST_DOCUMENTS,
     )

@@ -27,7 +27,7 @@ def beat(database: Database, worker_id: UUID, *, threads: int, takes_files: bool
             WorkerProcess.takes_files: takes_files,
         },
     )
-    with database.transaction() as transaction:
+    with database.autocommit() as transaction:
         transaction.execute(query)
 
 

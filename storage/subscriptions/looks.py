@@ -98,7 +98,7 @@ def start(
         .limit(BATCH)
         .dicts()
     )
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         rows = transaction.fetch(due)
         if not rows or transaction.fetch_one(_under_way())["count"] >= MOST_LOOKS:
             return 0
@@ -151,7 +151,7 @@ def of(database: Database, claim: ListingClaim) -> Look | None:
         .where(Job.job_id == claim.job_id)
         .dicts()
     )
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.fetch_one(query)
     if row is None or not row["is_look"]:
         return None
@@ -169,7 +169,7 @@ def data_of(
     if claim.listed_by is None:
         return None
     source = Job.select(Job.client).where(Job.job_id == claim.listed_by).dicts()
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         client = transaction.fetch_one(source)["client"]
     try:
         return case_answer.newest(database, client, claim.process_number).data

@@ -168,7 +168,7 @@ def page(
         ["process_number"],
         ["selection"],
     )
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         rows = transaction.fetch(first)
     shown = rows[:size]
     return (
@@ -182,5 +182,5 @@ def count(database: Database, client: str) -> int:
     query = Subscription.select(fn.count(SQL("*")).alias("count")).where(
         Subscription.client == client
     )
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         return int(transaction.fetch_one(query.dicts())["count"])

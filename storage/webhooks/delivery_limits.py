@@ -102,7 +102,7 @@ def next_webhook(
     Clients take turns: the one with the fewest deliveries is next. `client`: only its webhooks.
     Raises ServiceUnavailable.
     """
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         rows = transaction.all(
             sql.statement("next_webhook"),
             client=client,

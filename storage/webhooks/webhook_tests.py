@@ -58,7 +58,7 @@ def create(database: Database, client: str, url: str) -> UUID:
     """Insert a test event to a checked URL. Return its id. Raises ServiceUnavailable."""
     test_id = uuid4()
     row = WebhookTest.insert(test_id=test_id, client=client, url=url, receiver=receiver_of(url))
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         transaction.execute(row)
     return test_id
 
@@ -114,7 +114,7 @@ def take_answer(database: Database, test_id: UUID) -> TriedTest | None:
     """
     is_tried = WebhookTest.attempt_time.is_null(False)
     is_lost = (_IS_UNSENT & ~_IS_CURRENT) | (WebhookTest.lease_until < fn.clock_timestamp())
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.fetch_one(
             WebhookTest.delete()
             .where(WebhookTest.test_id == test_id, is_tried | is_lost)
@@ -132,7 +132,7 @@ def next_test(database: Database) -> UUID | None:
     At random, so that one that has to wait does not delay the others.
     """
     waiting = WebhookTest.select(WebhookTest.test_id).where(_IS_UNSENT, _IS_CURRENT)
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.fetch_one(waiting.order_by(fn.random()).limit(1).dicts())
     return row["test_id"] if row else None
 
@@ -140,5 +140,5 @@ def next_test(database: Database) -> UUID | None:
 def delete_old(database: Database) -> int:
     """Delete the test events of calls that have got no answer. Return their number."""
     old = WebhookTest.create_time < time_after(-OLD_S)
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         return transaction.execute(WebhookTest.delete().where(old))

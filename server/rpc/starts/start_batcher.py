@@ -142,9 +142,8 @@ class StartBatcher:
         """Start the job of a call, in a batch if it may. None: the call must try again."""
         if is_alone(start):
             case = (start.wanted.client, start.wanted.process_number)
-            begun: StartedJob | None = await self._waits.run(case, self._alone, start)
-            if begun and _is_to_be_listed(begun):
-                self._hints.ask(hint_of(begun.view))
+            loop = asyncio.get_running_loop()
+            begun: StartedJob | None = await self._waits.run(case, self._alone, start, loop)
         else:
             begun = await self._submitted.ask(start)
         if start.refusal is not None:
@@ -153,15 +152,14 @@ class StartBatcher:
 
     async def _begin_all(self, pending: list[PendingStart]) -> dict[PendingStart, StartedJob]:
         begun: dict[PendingStart, StartedJob] = {}
+        loop = asyncio.get_running_loop()
         for i in range(0, len(pending), STARTS_TOGETHER):
-            some: dict[PendingStart, StartedJob] = await self._run(
-                self._together, pending[i : i + STARTS_TOGETHER]
-            )
-            begun |= some
-            for each in some.values():
-                if _is_to_be_listed(each):
-                    self._hints.ask(hint_of(each.view))
+            begun |= await self._run(self._together, pending[i : i + STARTS_TOGETHER], loop)
         return begun
+
+    def _ask_hints(self, hints: Iterable[JobWanted]) -> None:
+        for hint in hints:
+            self._hints.ask(hint)
 
     async def _send_hints(self, hints: list[JobWanted]) -> dict[JobWanted, None]:
         """Send hints of new jobs to the scheduler, which reads jobs without hints within 1 s."""
@@ -171,13 +169,15 @@ class StartBatcher:
             log.exception("hints not sent")
         return {}
 
-    def _together(self, pending: Sequence[PendingStart]) -> dict[PendingStart, StartedJob]:
+    def _together(
+        self, pending: Sequence[PendingStart], loop: asyncio.AbstractEventLoop
+    ) -> dict[PendingStart, StartedJob]:
         """Start the jobs of several calls. If that fails, each call repeats it alone."""
         allowed = self._allowed(pending)
         if not allowed:
             return {}
         try:
-            return self._begin(allowed)
+            return self._begin(allowed, loop)
         except RowsLocked:
             for start in allowed:
                 start.busy_count += 1
@@ -190,12 +190,17 @@ class StartBatcher:
                 start.goes_alone = True
         return {}
 
-    def _alone(self, start: PendingStart) -> StartedJob | None:
+    def _alone(self, start: PendingStart, loop: asyncio.AbstractEventLoop) -> StartedJob | None:
         """Start the job of one call. Raises RowsLocked if its rows stay locked for a moment."""
-        return None if start.is_gone else self._begin([start]).get(start)
+        return None if start.is_gone else self._begin([start], loop).get(start)
 
-    def _begin(self, pending: Sequence[PendingStart]) -> dict[PendingStart, StartedJob]:
-        """Return the jobs of the calls that got one. Record in each other call why it got none."""
+    def _begin(
+        self, pending: Sequence[PendingStart], loop: asyncio.AbstractEventLoop
+    ) -> dict[PendingStart, StartedJob]:
+        """Return the jobs of the calls that got one. Record in each other call why it got none.
+
+        The hints of new jobs are sent from `loop` while this thread makes the answers.
+        """
         answers = start_jobs(
             self._parts.database,
             [start.attempt for start in pending],
@@ -205,9 +210,9 @@ class StartBatcher:
         for start, answer in zip(pending, answers, strict=True):
             if view := note_answer(start, answer):
                 found[start] = view, answer.how is How.NEW
-        places = self._places_at_hand(
-            [view.job for view, is_new in found.values() if is_new and not view.job.is_ended]
-        )
+        new = [view for view, is_new in found.values() if is_new and not view.job.is_ended]
+        loop.call_soon_threadsafe(self._ask_hints, [hint_of(view) for view in new])
+        places = self._places_at_hand([view.job for view in new])
         # One batch takes a quarter of the time of separate calls.
         with logs.together():
             return {
@@ -245,10 +250,6 @@ class StartBatcher:
             at_hand = jobs if self._places.is_busy() else jobs[MOST_WAITS:]
             self._places.note_unknown(len(at_hand))
         return self._parts.queue.held({job.job_id: court_of(job.process_number) for job in at_hand})
-
-
-def _is_to_be_listed(begun: StartedJob) -> bool:
-    return begun.is_new and not begun.view.job.is_ended
 
 
 def _logged(

@@ -69,6 +69,8 @@ CREATE FUNCTION autos_claim(
     listed_by uuid,
     is_doubted boolean,
     has_history boolean,
+    -- Whether the job is the look at a watched case.
+    is_look boolean,
     -- How long a request of the court takes lately, for a copy of another client's listing.
     usual_s double precision,
     -- What the job of a listing wants, as in jobs.selections.
@@ -353,6 +355,7 @@ BEGIN
         has_history := EXISTS (SELECT FROM jobs AS earlier WHERE earlier.client = job.client
             AND earlier.process_number = job.process_number AND earlier.listed_time IS NOT NULL);
         was_lost := job.listing_lease IS NOT NULL;
+        is_look := job.is_look;
         selections := job.selections;
         IF listed_by IS NOT NULL AND NOT is_own_copy THEN
             usual_s := coalesce(court_row.request_s, 0.5);

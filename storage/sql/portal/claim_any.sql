@@ -44,6 +44,7 @@ CREATE FUNCTION autos_claim_any(
     listed_by uuid,
     is_doubted boolean,
     has_history boolean,
+    is_look boolean,
     usual_s double precision,
     selections jsonb,
     was_lost boolean,
@@ -110,7 +111,7 @@ BEGIN
         FOR answer, scope, reason, court, until_time, begins_in_s, every_s, has_more,
             next_not_before, claim_time, job_id, revision, client, process_number, traceparent,
             lease, document_id, name, href, listed_size_bytes, listed_content_type, listed_by,
-            is_doubted, has_history, usual_s, selections, was_lost, due_webhooks IN
+            is_doubted, has_history, is_look, usual_s, selections, was_lost, due_webhooks IN
             SELECT * FROM autos_claim(candidate.job_id, _slice, _leases, _at_once, _per_court,
                 _per_minute, _lanes, _probe_base_s, _probe_patience_s, _login_key, _fingerprint,
                 _spool_id, _lease_s, _budget)

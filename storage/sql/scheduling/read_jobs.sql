@@ -1,8 +1,15 @@
--- Return running jobs by key, as the scheduler keeps them: up to _limit with job_id > _after or, if
--- _began_since is given, those with a run that began after it.
+-- Return running jobs, as the scheduler keeps them. Which of them, by the first value that is given:
+--
+--   _only          this job; and, with _listed_case, the jobs that may have waited until this job
+--                  listed that case. Call it after the end of the listing is committed: a job that was
+--                  refused before that has a row by then
+--   _began_since   up to _limit with a run that began after it, the newest first
+--   _after         up to _limit by key, with job_id > _after
 --
 -- Times are seconds since 1970. Counts of documents stop at _most.
 CREATE FUNCTION autos_read_jobs(
+    _only uuid,
+    _listed_case text,
     _after uuid,
     _began_since timestamptz,
     _limit integer,
@@ -39,7 +46,14 @@ AS $body$
 DECLARE
     ids uuid[];
 BEGIN
-    IF _began_since IS NULL THEN
+    IF _only IS NOT NULL THEN
+        ids := ARRAY(SELECT jobs.job_id FROM jobs WHERE jobs.job_id = _only AND end_time IS NULL)
+            || ARRAY(SELECT jobs.job_id FROM jobs
+                WHERE process_number = _listed_case AND jobs.job_id <> _only
+                    AND listed_time IS NULL AND end_time IS NULL
+                    AND coalesce(listing_lease_until, '-infinity') < clock_timestamp()
+                    AND coalesce(jobs.listing_not_before, '-infinity') <= clock_timestamp());
+    ELSIF _began_since IS NULL THEN
         ids := ARRAY(SELECT jobs.job_id FROM jobs
             WHERE state IN ('PENDING', 'PROCESSING') AND jobs.job_id > _after
             -- end_time is null here. Only with it, the index of running jobs has this order.

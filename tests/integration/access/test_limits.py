@@ -160,7 +160,7 @@ def test_seats_are_given_where_all_together_stay_below_the_limit(
 
     given = set()
     for _ in range(20 * seats):
-        with database.single() as transaction:
+        with database.autocommit() as transaction:
             row = transaction.only(
                 sql.function("free_seat").call, client=CLIENT, seats=seats, is_waiting=is_waiting
             )

@@ -83,7 +83,7 @@ def age_cases(database: Database, seconds: float, court: str = "") -> None:
 
 def cases(database: Database) -> list[bytes]:
     """Return the HMACs of the requested cases."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         rows = transaction.all("SELECT case_hmac FROM requested_cases ORDER BY request_time")
     return [bytes(row["case_hmac"]) for row in rows]
 
@@ -384,7 +384,7 @@ def test_the_use_of_the_budget_is_read_by_court_and_window(database: Database) -
     age_cases(database, DAY_S + MARGIN_S, OTHER_COURT)
     assert begins(database, job(database, OTHER_COURT), budget(*limits))
 
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         used = case_budget.read_use(transaction, case_budget.complete(limits))
         ends = case_budget.ends(transaction, budget(*limits))
 
@@ -420,7 +420,7 @@ def test_jobs_that_wait_for_the_budget_count_as_waiting_jobs_and_not_as_jobs_at_
 
     with pytest.raises(LimitReached):
         job(database, **seats)
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         rows = transaction.all("SELECT seat FROM jobs ORDER BY seat")
     assert [row["seat"] > 0 for row in rows] == [False, False, False, True, True]
     age_cases(database, DAY_S + MARGIN_S)
@@ -429,7 +429,7 @@ def test_jobs_that_wait_for_the_budget_count_as_waiting_jobs_and_not_as_jobs_at_
 
 def claim_waiting(database: Database, of: CaseBudget) -> Claimed:
     """Claim the listing of the job that has waited longest for the budget."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.only(
             "SELECT job_id FROM jobs WHERE budget_wait_time IS NOT NULL"
             " ORDER BY budget_wait_time LIMIT 1"

@@ -89,7 +89,7 @@ def recent_listing(
     most: int | None = None,
 ) -> ListingImport | None:
     """Return the listing that a new job of the case may start with."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.only(
             sql.function("recent_listing").call,
             client=client,
@@ -358,7 +358,7 @@ def make_quick(database: Database, court: str) -> None:
 
 def held_slots(database: Database, *, longer_than_s: float = 0) -> int:
     """Return the number of slots leased for more than `longer_than_s` seconds from now."""
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         return int(
             transaction.only(
                 "SELECT count(*) FROM slots"

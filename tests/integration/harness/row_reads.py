@@ -67,7 +67,7 @@ class CountingDatabase(Database):
             self._add(before, _counts(transaction))
 
     @contextmanager
-    def single(self) -> Iterator[Transaction]:
+    def autocommit(self) -> Iterator[Transaction]:
         """Do the same as the base class, and count."""
         with self.transaction() as transaction:
             yield transaction

@@ -312,7 +312,7 @@ def test_the_slot_of_a_slice_is_renewed_as_long_as_it_is_held(database: Database
     lost = threading.Event()
 
     def leases_until() -> set[datetime]:
-        with database.single() as transaction:
+        with database.autocommit() as transaction:
             held = "SELECT lease_until FROM slots WHERE lease = %(token)s"
             return {row["lease_until"] for row in transaction.all(held, token=token)}
 

@@ -43,7 +43,7 @@ def _states(database: Database, job_id: UUID) -> list[str]:
 
 
 def _slots_of(database: Database, *leases: UUID) -> int:
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         rows = transaction.all("SELECT FROM slots WHERE lease = ANY(%(l)s)", l=list(leases))
     return len(rows)
 
@@ -138,7 +138,7 @@ def test_an_answer_lets_the_slow_start_grow_once_however_often_it_is_recorded(
     done = record_stored(database, files, answered=tokens)
 
     assert (busy.begins, done.begins) == (2, 0)
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         assert transaction.only("SELECT eased FROM portal")["eased"] == 3
 
 

@@ -57,7 +57,7 @@ def test_a_fresh_file_is_a_sign_of_life_of_its_court(database: Database) -> None
     recorded = record_stored(database, [factories.to_store(file)], answered=[good.slot_token])
 
     assert recorded.begins > 0
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         court = transaction.only("SELECT failure_count, next_probe_time FROM courts")
     assert court == {"failure_count": 0, "next_probe_time": None}
 

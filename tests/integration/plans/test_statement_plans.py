@@ -59,7 +59,6 @@ _VALUES: dict[str, dict[str, object]] = {
         "seconds": [1.0],
     },
     "want_documents": {"job_id": uuid4(), "revision": 1, "rows": "[]"},
-    "waiting_jobs": {"process_number": "1", "job_id": uuid4()},
     "take_stalled_webhooks": {"base_s": 5, "cap_s": 60, "most": 10, "sent_before": None},
 }
 _SETTING = re.compile(r"^SET (\w+) = (\S+)$", re.MULTILINE)

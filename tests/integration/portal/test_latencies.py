@@ -122,9 +122,9 @@ class _TwoDatabases:
         self.calls = 0
 
     @property
-    def transaction(self) -> object:
+    def autocommit(self) -> object:
         self.calls += 1
-        return (self._away if self.is_away else self._here).transaction
+        return (self._away if self.is_away else self._here).autocommit
 
 
 def test_without_postgresql_nothing_is_raised_and_nothing_is_lost(database: Database) -> None:

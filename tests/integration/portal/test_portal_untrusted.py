@@ -213,7 +213,7 @@ def test_the_longer_it_lasts_the_longer_the_pause(database: Database) -> None:
 
 
 def _pause_s(database: Database) -> float:
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         row = transaction.only(
             "SELECT extract(epoch FROM paused_until - clock_timestamp()) AS s FROM portal"
         )

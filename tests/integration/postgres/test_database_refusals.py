@@ -25,7 +25,7 @@ from tests.databases import create_database
 
 def _ask(url: str, statement: str = "SELECT") -> ServiceUnavailable:
     with closing(Database(url, max_connections=1)) as database:
-        with pytest.raises(ServiceUnavailable) as refused, database.single() as transaction:
+        with pytest.raises(ServiceUnavailable) as refused, database.autocommit() as transaction:
             transaction.one(statement)
         return refused.value
 
@@ -77,9 +77,9 @@ def test_what_fails_again_and_again_is_logged_once_until_it_is_over(
 ) -> None:
     with capture_logs() as lines:
         for _ in range(3):
-            with pytest.raises(ServiceUnavailable), database.single() as transaction:
+            with pytest.raises(ServiceUnavailable), database.autocommit() as transaction:
                 transaction.run("DO $$BEGIN RAISE SQLSTATE '53100' USING MESSAGE = 'full'; END$$")
-        with database.single() as transaction:
+        with database.autocommit() as transaction:
             transaction.one("SELECT")
 
     assert [(line["event"], line.get("code"), line.get("answer")) for line in lines] == [

@@ -112,7 +112,7 @@ def _settle(url: str, database: Database) -> None:
 
 
 def _running(database: Database, client: str) -> list[UUID]:
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         rows = transaction.all(
             "SELECT job_id FROM jobs WHERE client = %(client)s AND end_time IS NULL", client=client
         )
@@ -131,6 +131,7 @@ def _run(session: CountingDatabase, rounds: int = ROUNDS) -> dict[str, Step]:
         found = _claimed(session)
         with session.step("read"):
             scheduler_readings.read_jobs(session, after=uuid4(), limit=5)
+            scheduler_readings.read_listed(session, found[0].job_id, found[0].process_number)
         with session.step("renew"):
             renew_leases(session, [claim.lease for claim in found], lease_s=60)
         with session.step("return"):

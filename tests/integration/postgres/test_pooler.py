@@ -176,7 +176,7 @@ def test_nothing_is_compiled_in_a_hot_function_whatever_the_role_sets(
     url = f"{direct_url}&options=-c%20jit%3Don"
     with (
         closing(Database(url, max_connections=1)) as other,
-        other.single() as transaction,
+        other.autocommit() as transaction,
     ):
         rows = transaction.all(
             "SELECT proname FROM pg_proc WHERE proname = ANY(%(names)s)"
@@ -190,7 +190,7 @@ def test_nothing_is_compiled_in_a_hot_function_whatever_the_role_sets(
 
 
 def test_every_session_has_what_it_needs(pooled: Database) -> None:
-    with pooled.single() as transaction:
+    with pooled.autocommit() as transaction:
         found = transaction.only(
             "SELECT current_setting('jit') AS jit, current_setting('statement_timeout') AS most,"
             " current_setting('idle_in_transaction_session_timeout') AS idle"
@@ -204,7 +204,7 @@ def _freeze(pooled: Database, direct: Database) -> None:
         pid = transaction.only("SELECT pg_backend_pid() AS pid")["pid"]
 
         def is_gone() -> bool:
-            with direct.single() as looking:
+            with direct.autocommit() as looking:
                 return not looking.all("SELECT FROM pg_stat_activity WHERE pid = %(p)s", p=pid)
 
         until(is_gone, DEADLINE_S, "The session does not end.")

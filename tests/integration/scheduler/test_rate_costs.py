@@ -43,10 +43,10 @@ class CountedDatabase(Database):
             yield transaction
 
     @contextmanager
-    def single(self) -> Iterator[Transaction]:
-        """Yield a transaction of one statement."""
-        self._note("single")
-        with super().single() as transaction:
+    def autocommit(self) -> Iterator[Transaction]:
+        """Yield a connection without a transaction."""
+        self._note("autocommit")
+        with super().autocommit() as transaction:
             yield transaction
 
     def _note(self, name: str) -> None:

@@ -74,7 +74,7 @@ def _store_refused(database: Database) -> None:
 
 
 def _is_waiting(database: Database) -> bool:
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         return bool(
             transaction.all(
                 "SELECT FROM pg_locks WHERE NOT granted AND relation = 'portal'::regclass"
@@ -205,7 +205,7 @@ def test_a_call_waits_for_a_reading_under_way_only_if_nothing_was_read_before(
         holds.of({job_id: COURT})
     _pause(database, 300)
     clock.now += REFRESH_S
-    with database.single() as transaction, ThreadPoolExecutor(2) as pool:
+    with database.autocommit() as transaction, ThreadPoolExecutor(2) as pool:
         transaction.run("BEGIN")
         transaction.run("LOCK TABLE portal IN ACCESS EXCLUSIVE MODE")
         reading = pool.submit(holds.of, {job_id: COURT})

@@ -14,10 +14,10 @@ from actors.hints.hints import JobEnded, JobWanted, PlaceAsked
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.position_publisher import (
     ASKED_S,
+    IDLE_INTERVAL_S,
     INTERVAL_S,
     MOST_SECONDS,
     REST,
-    IDLE_INTERVAL_S,
     PlacePublisher,
 )
 from dev.processes.deadline import until
@@ -26,9 +26,9 @@ from storage.listings.listed_case import CaseListing
 from storage.postgres.database import Database
 from storage.priorities import Priority
 from storage.scheduling.published_positions import (
-    LIFETIME_S,
     IDLE_KEY,
     IDLE_LIFETIME_S,
+    LIFETIME_S,
     PlaceReader,
     PublishedPlace,
     publish,

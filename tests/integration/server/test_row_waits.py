@@ -74,7 +74,7 @@ def test_calls_that_wait_for_a_locked_job_leave_threads_to_others(
             transaction.run("ROLLBACK")
             return await asyncio.gather(*waiting, return_exceptions=True)
 
-    with elsewhere.single() as transaction:
+    with elsewhere.autocommit() as transaction:
         transaction.run("BEGIN")
         answers = asyncio.run(scenario(transaction))
 

@@ -34,19 +34,19 @@ DEADLINE_S = 60.0
 
 
 class Counted(Database):
-    """A database that counts its transactions, and holds them while its gate is shut."""
+    """A database that counts its readings, and holds them while its gate is shut."""
 
     def __init__(self, url: str, on_change: Callable[[UUID, int], None] | None = None) -> None:
         super().__init__(url, max_connections=8, on_change=on_change)
-        self.transactions = 0
+        self.readings = 0
         self.gate = threading.Event()
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Count a transaction."""
-        self.transactions += 1
+    def autocommit(self) -> Iterator[Transaction]:
+        """Count a reading."""
+        self.readings += 1
         assert self.gate.wait(DEADLINE_S)
-        with super().transaction() as transaction:
+        with super().autocommit() as transaction:
             yield transaction
 
 
@@ -156,13 +156,13 @@ def test_a_burst_of_watchers_is_served_whole_with_reads_for_jobs_and_not_for_eac
                     await asyncio.sleep(0.01)
                 counted.gate.set()
                 await burst
-                opening = counted.transactions
+                opening = counted.readings
                 revisions = await asyncio.to_thread(changed)
                 await asyncio.to_thread(crowd.await_revisions, revisions)
-                following = counted.transactions - opening
+                following = counted.readings - opening
                 polls = int(time.monotonic() - begun)
                 crowd.close()
-        print(f"{WATCHERS} watchers: {opening} transactions to open, {following} to follow")
+        print(f"{WATCHERS} watchers: {opening} readings to open, {following} to follow")
         assert len(crowd.received) == WATCHERS
         for received in crowd.received.values():
             assert_stream_order(received)

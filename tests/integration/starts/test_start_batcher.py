@@ -244,7 +244,7 @@ def test_a_call_whose_case_is_busy_is_answered_once_it_is_not(
             transaction.run("ROLLBACK")
             return [first, other, await asyncio.wait_for(waiting, PATIENCE_S)]
 
-    with database.single() as transaction:
+    with database.autocommit() as transaction:
         transaction.run("BEGIN")
         first, other, joined = asyncio.run(scenario(transaction))
 
