@@ -116,8 +116,9 @@ class QueuePositionCache:
             self._keep(await self.now(courts) if served is None else served)
 
     async def fresh(self, courts: Mapping[UUID, str]) -> None:
-        """Read the positions of watched jobs that are not fresh. Waits for no publication."""
-        self._keep(await self._all({i: court for i, court in courts.items() if self._is_old(i)}))
+        """Read the positions of opened jobs that are not fresh. Waits for no publication."""
+        old = {i: court for i, court in courts.items() if i in self._known and self._is_old(i)}
+        self._keep(await self._all(old))
 
     def forget(self, job_ids: Iterable[UUID]) -> None:
         """Drop the positions of jobs that are no longer watched."""

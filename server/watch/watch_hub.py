@@ -80,11 +80,12 @@ class WatchHub:
         feed.watchers.add(watcher)
         self._is_watched.set()
         try:
+            # Before the reading of changes, which then needs to read no position.
+            if not feed.is_ended:
+                await self._places.open(feed.job_id, feed.court)
             # An existing feed may be older than the job just read, or begin at a later revision.
             while feed.revision < job.revision or watcher.revision < feed.floor:
                 await self._read(feed, min(watcher.revision, feed.revision))
-            if not feed.is_ended:
-                await self._places.open(feed.job_id, feed.court)
             await watcher.follow(feed)
         finally:
             feed.watchers.discard(watcher)

@@ -170,7 +170,7 @@ def test_a_place_that_stays_the_same_is_the_same_object(world: _World, client: r
     publish(client, {job_id: PublishedPlace(2, 3.0)})
 
     async def scenario() -> tuple[QueueStatus, QueueStatus]:
-        await world.places.fresh(_courts(job_id))
+        await world.places.open(job_id, COURT)
         before = world.places.of(job_id)
         world.clock.now += FRESH_S
         await world.places.fresh(_courts(job_id))
