@@ -47,7 +47,7 @@ class OpenCalls:
     """
 
     def __init__(self, *, unread_s: float) -> None:
-        self._unread_s = unread_s
+        self.unread_s = unread_s
         self._working: Counter[str] = Counter()
         # By the task of the call, the oldest first.
         self._answers: dict[asyncio.Task[Any], SentAnswer] = {}
@@ -103,7 +103,7 @@ class OpenCalls:
     def _look(self) -> None:
         now = asyncio.get_running_loop().time()
         ages = {call: now - answer.since for call, answer in self._answers.items()}
-        unread = [call for call, age_s in ages.items() if age_s > self._unread_s]
+        unread = [call for call, age_s in ages.items() if age_s > self.unread_s]
         if unread:
             log.warning("answers cut off: they are not read", calls=len(unread))
             for call in unread:

@@ -127,14 +127,14 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
         watch, client = requests.watch(request), current_client()
         # The watch is counted before any row is read for it.
         with self.open_watches.acquire_watch(client):
-            job = await self._readings.job(client.name, watch.target)
+            job, documents = await self.hub.opening(client.name, watch.target, watch.after_revision)
             structlog.contextvars.bind_contextvars(job_id=job.job_id)
             if watch.after_revision > job.revision:
                 raise InvalidRequest.of(
                     "after_revision", f"is ahead of the job, whose revision is {job.revision}."
                 )
             watcher = Watcher(watch.after_revision, watch.heartbeat_s, context.write, self.turns)
-            await self.hub.follow(job, watcher)
+            await self.hub.follow(job, watcher, documents)
 
     @counts_as_watch
     async def WaitJob(self, request: pb.WaitJobRequest, context: Context) -> pb.WaitJobResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import NamedTuple, Protocol
@@ -25,7 +25,7 @@ class Change:
     """The current job, and its documents that changed, in the order of their revisions."""
 
     job: pb.Job
-    documents: list[SerializedDocument]
+    documents: Sequence[SerializedDocument]
 
 
 class Delta(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from uuid import UUID
 
@@ -19,12 +19,13 @@ from redis.exceptions import RedisError
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.errors.error_statuses import ShuttingDown
+from server.messages.stream_messages import SerializedDocument
 from server.queue.queue_position_cache import QueuePositionCache
 from server.runtime.background import Background
 from server.runtime.request_coalescer import RequestCoalescer
 from server.runtime.stream_reset import reset_streams
-from server.watch.feed import Feed, Follower
-from server.watch.watch_reader import WatchReader
+from server.watch.feed import Change, Feed, Follower
+from server.watch.watch_reader import Opening, WatchReader
 from server.watch.watcher import Watcher
 from storage.errors import AutosError, NotFound
 from storage.jobs.change_notifications import CHANNEL, parse_changes
@@ -69,14 +70,32 @@ class WatchHub:
         self._is_closing = False
         self._outages = OutageLog(PART)
 
-    async def follow(self, job: pb.Job, watcher: Follower) -> None:
+    async def opening(
+        self, client: str, target: UUID | str, after_revision: int
+    ) -> tuple[pb.Job, Sequence[SerializedDocument] | None]:
+        """Return a job for `follow`, with its changed documents if no other call watches it.
+
+        Raises NotFound.
+        """
+        job_id = await self._readings.id_of(client, target)
+        if job_id in self._feeds:
+            return await self._readings.job(client, job_id), None
+        change = await self._readings.opening(Opening(client, job_id, after_revision))
+        return change.job, change.documents
+
+    async def follow(
+        self, job: pb.Job, watcher: Follower, documents: Sequence[SerializedDocument] | None = None
+    ) -> None:
         """Serve a watcher of `job`, which was just read, until the job has ended.
 
-        Raises ShuttingDown if this process stops.
+        `documents`: those that changed after the watcher's revision, if they were read with the
+        job. Raises ShuttingDown if this process stops.
         """
         if self._is_closing:
             raise ShuttingDown
         feed = self._feed(job)
+        if documents is not None:
+            feed.take(Change(job, documents), watcher.revision)
         feed.watchers.add(watcher)
         self._is_watched.set()
         try:

@@ -20,10 +20,17 @@ class WatchedJob:
     documents: list[DocumentRecord]
 
 
-def read_changes(database: Database, after: Mapping[UUID, int]) -> dict[UUID, WatchedJob]:
-    """Return these jobs, each with the documents that changed after the given revision."""
+def read_changes(
+    database: Database, after: Mapping[UUID, int], clients: Mapping[UUID, str] | None = None
+) -> dict[UUID, WatchedJob]:
+    """Return these jobs, each with the documents that changed after the given revision.
+
+    `clients`: the client of each job; jobs of other clients are left out.
+    """
     with database.autocommit() as transaction:
         views = job_queries.views(transaction, after)
+        if clients is not None:
+            views = {i: view for i, view in views.items() if view.job.client == clients[i]}
         documents = _changed(transaction, views, after)
     return {job_id: WatchedJob(view, documents.get(job_id, [])) for job_id, view in views.items()}
 

@@ -128,7 +128,7 @@ def test_answers_that_are_not_read_count_as_calls_and_end(
     async def scenario() -> None:
         limits = replace(WIDE, calls_at_once=number)
         async with (
-            running_server(replace(parts, stall_s=3.0), limits=limits) as server,
+            running_server(replace(parts, stall_s=DEADLINE_S), limits=limits) as server,
             api_of(server.address) as api,
         ):
             host, _, port = server.address.partition(":")
@@ -136,6 +136,7 @@ def test_answers_that_are_not_read_count_as_calls_and_end(
                 caller.open(f"{SERVICE}/{method}", *[raw] * number)
                 await _until_refused(api.WaitJob, wait)
                 assert (await _refusal(api.ListJobs(pb.ListJobsRequest())))[0].reason == BUSY
+                server.service.calls.unread_s = 0.5
                 await _all_end(api, caller, number)
                 await _until_open(server, "default", 0)
 
@@ -182,7 +183,7 @@ def test_the_answer_of_a_case_that_is_not_read_counts_as_a_call_and_ends(
     async def scenario() -> None:
         limits = replace(WIDE, calls_at_once=number)
         async with (
-            running_server(replace(parts, stall_s=6.0), limits=limits) as server,
+            running_server(replace(parts, stall_s=DEADLINE_S), limits=limits) as server,
             api_of(server.address) as api,
         ):
             host, _, port = server.address.partition(":")
@@ -190,6 +191,7 @@ def test_the_answer_of_a_case_that_is_not_read_counts_as_a_call_and_ends(
                 caller.open(f"{SERVICE}/GetCaseListing", *[raw] * number)
                 await _until_open(server, "default", number)
                 assert (await _refusal(api.ListJobs(pb.ListJobsRequest())))[0].reason == BUSY
+                server.service.calls.unread_s = 0.5
                 await _all_end(api, caller, number)
                 await _until_open(server, "default", 0)
 
