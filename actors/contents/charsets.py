@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import json
 from collections.abc import Iterator
 
 from actors.contents.json_fields import charset
@@ -36,6 +37,10 @@ def text_of(body: bytes, content_type: str) -> str:
 
 def _candidates(body: bytes, content_type: str) -> Iterator[str]:
     yield from (name for mark, name in _MARKS if body.startswith(mark))
+    # JSON without a mark: the zeros between its first characters show the width and the order.
+    found = json.detect_encoding(body)
+    if found.startswith(("utf-16", "utf-32")):
+        yield found
     declared = codec_of(charset(content_type))
     if declared in _LATIN:
         return

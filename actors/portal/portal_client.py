@@ -6,7 +6,6 @@ It raises every answer but a good one as an error: see portal_answers.py.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from actors.case_file.case_file import parse_case
 from actors.case_file.links import trusted_href
 from actors.contents.charsets import text_of
 from actors.contents.content_checks import ContentCheck, refuse_too_large
+from actors.contents.json_text import read_json
 from actors.portal.listing_body import ListingBody, ListingTurn, ListingTurns
 from actors.portal.portal_answers import not_found
 from actors.portal.portal_exchange import (
@@ -243,10 +243,9 @@ class Portal:
 def _json(body: ListingBody, content_type: str) -> object:
     try:
         # The bytes and the text are not kept beside the objects.
-        decoded_json: object = json.loads(text_of(body.read(), content_type))
+        return read_json(text_of(body.read(), content_type))
     except (ValueError, RecursionError) as error:
         raise _no_case() from error
-    return decoded_json
 
 
 def _no_case() -> TransientError:

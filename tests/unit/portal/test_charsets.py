@@ -35,6 +35,11 @@ JSON = "application/json"
         ("utf-16", JSON),
         ("utf-16-le", "application/json;charset=utf-16le"),
         ("utf-32", JSON),
+        ("utf-16-le", JSON),
+        ("utf-16-be", JSON),
+        ("utf-16-be", "application/json;charset=utf-16"),
+        ("utf-16-be", "application/json;charset=utf-8"),
+        ("utf-32-be", "application/json;charset=utf-32"),
     ],
 )
 def test_a_text_is_read_as_it_was_written(codec: str, content_type: str) -> None:
