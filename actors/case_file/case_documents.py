@@ -5,12 +5,14 @@ Two places are known, and courts use others. Unreadable content never counts as 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from actors.case_file.case_limits import MOST_ENTRIES, ListingTooLarge
-from actors.contents.json_fields import dict_at, int_at, raw_text_at, text_at
+from actors.case_file.pages import is_page_of_more
+from actors.contents.json_fields import dict_at, raw_text_at, text_at
 from storage.errors import TransientError
 from storage.process_number import digits
 
@@ -21,6 +23,10 @@ _NEAR = (*_PROCEEDINGS, "dadosBasicos", "processo", "content")
 # An object with one of these is a document at any place.
 _SURE_MARKS = ("hrefBinario", "hrefTexto", "arquivo", "dataHoraJuntada")
 _MARKS = (*_SURE_MARKS, "idOrigem", "sequencia", "nome")
+# A case number without its leading zeros still has its year. Smaller numbers are other ids.
+_SMALLEST_NUMBER = 10**12
+# Ids have digits; the names of other fields, such as "page", have none.
+_DIGIT = re.compile(r"[0-9]")
 _INSTANCES = {"PRIMEIRO_GRAU": "G1", "SEGUNDO_GRAU": "G2"}
 
 
@@ -66,13 +72,16 @@ class _Reading:
         self.found.append(found)
 
 
-def documents_of(cases: list[dict[str, Any]], process_number: str) -> list[Found]:
+def documents_of(
+    cases: list[dict[str, Any]], process_number: str, *, is_partly_read: bool = False
+) -> list[Found]:
     """Return every document of a case, those of its known lists first.
 
-    Raises TransientError PORTAL_ERROR if there is none and no empty known list confirms that, and
+    `is_partly_read`: the answer has parts beside `cases` that may be about this case. Raises
+    TransientError PORTAL_ERROR if there is no document and no empty known list confirms that, and
     if one of the case's own lists contains an object that is no document. Raises ListingTooLarge.
     """
-    reading = _Reading(process_number)
+    reading = _Reading(process_number, has_unread=is_partly_read)
     for case in cases:
         present = instance_of(dict_at(case, "tramitacaoAtual"))
         known = {key: case[key] for key in _PROCEEDINGS if key in case}
@@ -121,10 +130,15 @@ def _elements(spot: _Spot, values: list[object]) -> Iterator[_Spot]:
 
 def _is_other_case(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> bool:
     """Return whether an object is another case, for example one that depends on this case."""
-    if spot.is_proceeding or "numeroProcesso" not in value:
-        return False
-    number = digits(text_at(value, "numeroProcesso"))
-    return number not in ("", digits(reading.process_number))
+    return not spot.is_proceeding and names_other_case(value, reading.process_number)
+
+
+def names_other_case(value: dict[str, Any], process_number: str) -> bool:
+    """Return whether an object has the number of another case, as a text or as a number."""
+    number = value.get("numeroProcesso")
+    is_number = isinstance(number, int) and number >= _SMALLEST_NUMBER
+    text = f"{number:020d}" if is_number else text_at(value, "numeroProcesso")
+    return digits(text) not in ("", digits(process_number))
 
 
 def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_Spot]:
@@ -151,7 +165,7 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
     if value in (None, [], {}):
         return
     documents = [*_listed(value, spot)]
-    is_all = not _is_page_of_more(value)
+    is_all = not is_page_of_more(value)
     if not (is_all and any(document for _, document in documents)):
         reading.has_unread = True
         if spot.is_near:
@@ -182,11 +196,24 @@ def _listed(value: object, spot: _Spot) -> Iterator[tuple[str, dict[str, Any]]]:
         if _is_document(value, spot):
             yield "", value
             return
+        is_by_id = any(_is_document(each, spot) for each in value.values())
         for key, each in value.items():
             if _is_document(each, spot):
                 yield key, each
             elif isinstance(each, list):
-                yield from (("", one) for one in each if _is_document(one, spot))
+                yield from (("", one) for one in _readable_or_empty(each, spot))
+            elif is_by_id and _DIGIT.search(key) and (each is None or isinstance(each, dict)):
+                # At an id like those of its neighbours, so it is a document.
+                yield key, {}
+
+
+def _readable_or_empty(values: list[object], spot: _Spot) -> list[dict[str, Any]]:
+    """Return the documents of a list, and an empty object for each other element.
+
+    Return nothing for a list without any document.
+    """
+    read = [each if isinstance(each, dict) and _is_document(each, spot) else {} for each in values]
+    return read if any(read) else []
 
 
 def _wrapped(value: object, spot: _Spot) -> list[dict[str, Any]]:
@@ -194,16 +221,7 @@ def _wrapped(value: object, spot: _Spot) -> list[dict[str, Any]]:
     if not isinstance(value, dict) or _is_document(value, spot):
         return []
     lists = [each if isinstance(each, list) else [each] for each in value.values()]
-    return [one for each in lists for one in each if _is_document(one, spot)]
-
-
-def _is_page_of_more(value: object) -> bool:
-    """Return whether a `documentos` states that it is incomplete."""
-    if not isinstance(value, dict):
-        return False
-    total, content = int_at(value, "totalElements"), value.get("content")
-    has_less = isinstance(content, list) and total is not None and total > len(content)
-    return has_less or value.get("last") is False
+    return [one for each in lists for one in _readable_or_empty(each, spot)]
 
 
 def _is_document(value: object, spot: _Spot) -> bool:

@@ -9,12 +9,20 @@ import hashlib
 from typing import Any
 
 from actors.case_file.case_data import case_data
-from actors.case_file.case_documents import Found, documents_of, instance_of
+from actors.case_file.case_documents import (
+    Found,
+    documents_of,
+    instance_of,
+    names_other_case,
+    unreadable,
+)
 from actors.case_file.duplicates import ListedEntry, joined, link_id
 from actors.case_file.filed_times import filed_local_time
 from actors.case_file.links import trusted_href
+from actors.case_file.pages import is_page_of_more
 from actors.contents.json_fields import (
     clean,
+    count_at,
     dict_at,
     int_at,
     mime_at,
@@ -25,7 +33,6 @@ from actors.contents.json_fields import (
 from storage.errors import TransientError
 from storage.listings.listed_case import CaseListing, ListedDocument
 from storage.portal.slots import court_of
-from storage.process_number import digits
 
 _CASE_FIELDS = ("numeroProcesso", "tramitacaoAtual", "tramitacoes", "nivelSigilo", "siglaTribunal")
 _OWN_PREFIXES = ("#", "~", "uuid:")
@@ -44,7 +51,9 @@ def parse_case(body: object, process_number: str) -> CaseListing | None:
     cases = [case for case in answers if _is_case(case, process_number)]
     if not cases:
         raise TransientError("PORTAL_ERROR", "The portal sent another case.", is_few=True)
-    found = documents_of(cases, process_number)
+    others = [c for c in answers if isinstance(c, dict) and names_other_case(c, process_number)]
+    is_partly_read = len(answers) > len(cases) + len(others)
+    found = documents_of(cases, process_number, is_partly_read=is_partly_read)
     entries = [_entry(each, process_number, f"#{n}") for n, each in enumerate(found, start=1)]
     data = case_data(cases, process_number)
     return CaseListing(_case_secrecy(cases), _in_order(joined(entries)), data)
@@ -63,6 +72,8 @@ def _in_order(documents: list[ListedDocument]) -> tuple[ListedDocument, ...]:
 def _cases(body: object) -> list[Any]:
     if isinstance(body, dict) and not any(field in body for field in _CASE_FIELDS):
         content = body.get("content")
+        if is_page_of_more(body):
+            raise unreadable()
         return content if isinstance(content, list) else [body]
     return body if isinstance(body, list) else [body]
 
@@ -70,8 +81,7 @@ def _cases(body: object) -> list[Any]:
 def _is_case(case: object, process_number: str) -> bool:
     if not isinstance(case, dict) or not any(field in case for field in _CASE_FIELDS):
         return False
-    number = digits(text_at(case, "numeroProcesso"))
-    return number in ("", digits(process_number))
+    return not names_other_case(case, process_number)
 
 
 def _case_secrecy(cases: list[dict[str, Any]]) -> int | None:
@@ -91,11 +101,11 @@ def _entry(found: Found, process_number: str, fallback_id: str) -> ListedEntry:
         instance=_plain(own_instance or found.instance),
         # Documents without any identification are numbered.
         origin_id=own_id or (link_id(path) if path else _plain(found.key) or fallback_id),
-        name=text_at(listed, "nome"),
-        kind=text_at(dict_at(listed, "tipo"), "nome"),
-        sequence=int_at(listed, "sequencia") or 0,
+        name=clean(raw_text_at(listed, "nome")),
+        kind=text_at(dict_at(listed, "tipo"), "nome") or text_at(listed, "tipo"),
+        sequence=count_at(listed, "sequencia") or 0,
         filed_local_time=filed_local_time(listed.get("dataHoraJuntada"), court_of(process_number)),
-        secrecy_level=text_at(listed, "nivelSigilo", cap=100),
+        secrecy_level=clean(raw_text_at(listed, "nivelSigilo"), cap=100),
         hrefs=(path,) if path else (),
         listed_size_bytes=size_at(arquivo, "tamanho"),
         listed_content_type=mime_at(arquivo, "tipo"),

@@ -201,6 +201,7 @@ def _filled(first: ListedEntry, second: ListedEntry) -> ListedEntry:
     identified = first if first.has_own_id or not second.has_own_id else second
     hrefs = tuple(dict.fromkeys((*kept.hrefs, *spare.hrefs)))
     reasons = {kept.refused_reason, spare.refused_reason}
+    sizes = (kept.listed_size_bytes, spare.listed_size_bytes)
     refused = "UNTRUSTED_LINK" if "UNTRUSTED_LINK" in reasons else "NO_LINK"
     document = replace(
         kept,
@@ -212,7 +213,8 @@ def _filled(first: ListedEntry, second: ListedEntry) -> ListedEntry:
         filed_local_time=kept.filed_local_time or spare.filed_local_time,
         secrecy_level=max(kept.secrecy_level, spare.secrecy_level, key=_secrecy),
         hrefs=hrefs,
-        listed_size_bytes=kept.listed_size_bytes or spare.listed_size_bytes,
+        # Two sizes of one link prove neither.
+        listed_size_bytes=None if _differ(*sizes) else kept.listed_size_bytes or sizes[1],
         listed_content_type=kept.listed_content_type or spare.listed_content_type,
         refused_reason=None if hrefs else refused,
     )

@@ -13,6 +13,7 @@ _STRIPPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 _NAME = r"[a-z0-9][a-z0-9._:+-]{0,39}"
 _CHARSET = re.compile(rf"(?:^|;)\s*charset\s*=\s*(?:\"({_NAME})\"|'?({_NAME})'?)\s*(?:;|$)")
+_DIGITS = re.compile(r"\s*([0-9]{1,18})(?:\.0{1,9})?\s*", re.ASCII)
 _INT32 = 2**31
 _INT64 = 2**63
 
@@ -42,9 +43,14 @@ def int_at(value: object, key: str) -> int | None:
     return _int(_at(value, key), _INT32)
 
 
+def count_at(value: object, key: str) -> int | None:
+    """Return the 32-bit integer at `key`, also from its digits in a text."""
+    return _int(_number(_at(value, key)), _INT32)
+
+
 def size_at(value: object, key: str) -> int | None:
     """Return the size at `key` in bytes. 0 counts as absent: no document is empty."""
-    size = _int(_at(value, key), _INT64)
+    size = _int(_number(_at(value, key)), _INT64)
     return size if size is not None and size > 0 else None
 
 
@@ -81,6 +87,14 @@ def clean(text: str, *, cap: int = NAME_CAP) -> str:
 
 def _at(value: object, key: str) -> object:
     return value.get(key) if isinstance(value, dict) else None
+
+
+def _number(value: object) -> object:
+    """Return a whole number that is a float or a text as an integer, any other value unchanged."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    digits = _DIGITS.fullmatch(value) if isinstance(value, str) else None
+    return int(digits[1]) if digits else value
 
 
 def _int(value: object, bound: int) -> int | None:

@@ -119,6 +119,12 @@ def test_the_number_in_the_answer_may_be_plain_or_absent(number: object) -> None
     assert len(_listing(_case([_document(1)], numeroProcesso=number)).documents) == 1
 
 
+def test_a_number_of_another_case_may_be_a_number() -> None:
+    plain = int(digits(NUMBER))
+    assert len(_listing(_case([_document(1)], numeroProcesso=plain)).documents) == 1
+    assert _is_unreadable(NOTHING | {"numeroProcesso": int(digits(OTHER))})
+
+
 @pytest.mark.parametrize("nothing", [None, [], {}])
 def test_a_known_list_that_is_empty_or_null_has_no_documents(nothing: object) -> None:
     lists = {"documentos": nothing}
@@ -166,11 +172,31 @@ def test_what_cannot_be_read_is_not_nothing(body: object) -> None:
     assert _is_unreadable([body])
 
 
-@pytest.mark.parametrize("extra", [{"last": False}, {"totalElements": 3}])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"last": False},
+        {"totalElements": 3},
+        {"totalElements": "3"},
+        {"totalPages": 2},
+        {"hasNext": True},
+        {"total": 3},
+        {"next": "/processos?page=2"},
+        {"page": {"totalElements": 3, "totalPages": 2}},
+    ],
+)
 def test_a_page_of_more_documents_is_not_all_of_them(extra: dict[str, Any]) -> None:
     whole = {"content": [_document(1), _document(2)], "last": True, "totalElements": 2}
     assert len(_listing({"tramitacaoAtual": {"documentos": whole}}).documents) == 2
     assert _is_unreadable({"tramitacaoAtual": {"documentos": whole | extra}})
+    assert _is_unreadable({"content": [_case([_document(1), _document(2)])]} | extra)
+
+
+@pytest.mark.parametrize("other", [None, "x", {"erro": "2o grau"}])
+def test_a_part_that_cannot_be_read_beside_an_empty_case_is_not_nothing(other: object) -> None:
+    assert _is_unreadable([NOTHING, other])
+    assert _listing([NOTHING, {"numeroProcesso": OTHER, "erro": "x"}]).documents == ()
+    assert len(_listing([_case([_document(1)]), other]).documents) == 1
 
 
 def test_documents_of_another_key_that_have_no_link_are_not_nothing() -> None:
@@ -188,6 +214,20 @@ def test_a_document_that_cannot_be_read_among_others_is_one_without_a_link() -> 
     documents = _listing(_case([_document(1), None, "x", 3])).documents
     assert [d.refused_reason for d in documents].count("NO_LINK") == 3
     assert len(documents) == 4
+
+
+@pytest.mark.parametrize("unread", [None, {}, {"titulo": "x"}])
+def test_an_id_whose_document_cannot_be_read_is_one_without_a_link(unread: object) -> None:
+    by_id = BY_ID | {"3": unread, "page": {"size": 3}, "total": 3, "next": None}
+    documents = _listing({"tramitacaoAtual": {"documentos": by_id}}).documents
+    assert [(d.origin_id, d.refused_reason) for d in documents] == [
+        ("3", "NO_LINK"),
+        ("366442001", None),
+        ("366442002", None),
+    ]
+    for held in ({"documento": [_document(1), unread]}, [{"documento": [_document(1), unread]}]):
+        documents = _listing({"tramitacaoAtual": {"documentos": held}}).documents
+        assert [d.refused_reason for d in documents] == ["NO_LINK", None]
 
 
 BY_ID = {str(place): _document(place) for place in (1, 2)}
@@ -289,6 +329,17 @@ def test_a_document_listed_twice_has_one_link() -> None:
 def test_the_more_secret_of_two_twins_counts() -> None:
     body = _case([_document(1)], (G1, [_document(1, nivelSigilo="NOVO", arquivo=...)]))
     assert _listing(body).documents[0].secrecy_level == "NOVO"
+
+
+def test_a_level_that_is_a_number_is_as_secret_as_any_unknown_one() -> None:
+    body = _case([_document(1, nivelSigilo=5)], (G1, [_document(1)]))
+    assert [d.secrecy_level for d in _listing(body).documents] == ["5"]
+
+
+def test_two_sizes_of_one_link_prove_neither() -> None:
+    other = _document(1, arquivo={"tipo": "application/pdf", "tamanho": 7})
+    (listed,) = _listing(_case([_document(1)], (G1, [other]))).documents
+    assert (listed.listed_size_bytes, listed.listed_content_type) == (None, "application/pdf")
 
 
 def test_a_twin_with_a_trusted_link_saves_one_without() -> None:
@@ -407,7 +458,7 @@ def test_names_lose_what_could_deceive_or_break() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("arquivo", {"tipo": 3, "tamanho": "1001"}),
+        ("arquivo", {"tipo": 3, "tamanho": "1001 KB"}),
         ("arquivo", {"tipo": "PDF document", "tamanho": True}),
         ("arquivo", {"tipo": "a/b/c", "tamanho": -1}),
         ("arquivo", {"tipo": "", "tamanho": 2**70}),
@@ -421,6 +472,18 @@ def test_facts_of_a_wrong_type_count_as_absent(field: str, value: object) -> Non
     assert listed.listed_size_bytes is None
     assert listed.listed_content_type is None
     assert listed.hrefs == (_path(1),)
+
+
+def test_numbers_that_come_as_texts_are_read() -> None:
+    sizes = ["1001", " 1001 ", "1001.0", 1001.0]
+    for size in sizes:
+        listed = _only(_document(1, arquivo={"tamanho": size}, sequencia="29"))
+        assert (listed.listed_size_bytes, listed.sequence) == (1001, 29)
+
+
+def test_plain_values_in_place_of_objects_and_texts_are_read() -> None:
+    listed = _only(_document(1, tipo="Laudo", nome=5))
+    assert (listed.kind, listed.name) == ("Laudo", "5")
 
 
 @pytest.mark.parametrize("text", ["2025-06-02T12:53", "2025-06-02T12:53:54.976541", "ontem"])
