@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from actors.contents.charsets import codec_of
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_RANGE_FROM_0 = re.compile(r"bytes(?:\s+|\s*=\s*)0-([0-9]{1,18})/([0-9]{1,18}|\*)", re.I)
+_RANGE = re.compile(
+    r"(?:bytes\b)?[\s=:]*([0-9]{1,18})\s*-\s*([0-9]{1,18})\s*/\s*([0-9]{1,18}|\*)", re.I
+)
 # The values by which servers mean "no encoding".
 _NO_CODINGS = ("none", "binary", "8bit", "7bit")
 # The containers of gzip and zlib, which have their own checksums; zlib detects which one it is.
@@ -40,12 +42,25 @@ def whole_range_bytes(headers: Mapping[str, str], listed_size_bytes: int | None)
     ranges = _members(headers.get("Content-Range", ""))
     if not ranges:
         return listed_size_bytes if listed_size_bytes == announced_bytes(headers) else None
-    found = _RANGE_FROM_0.fullmatch(ranges[0])
-    if found is None or len(set(ranges)) > 1:
+    found = _RANGE.fullmatch(ranges[0])
+    if found is None or len(set(ranges)) > 1 or int(found[1]):
         return None
-    size_bytes = int(found[1]) + 1
-    total = listed_size_bytes if found[2] == "*" else int(found[2])
+    size_bytes = int(found[2]) + 1
+    total = listed_size_bytes if found[3] == "*" else int(found[3])
     return size_bytes if size_bytes == total else None
+
+
+def is_part(headers: Mapping[str, str], length: int | None) -> bool:
+    """Return whether Content-Range contradicts a body of `length` bytes that is the whole file.
+
+    The status does not matter: a cache may send the part that it has with 200.
+    """
+    found = map(_RANGE.fullmatch, _members(headers.get("Content-Range", "")))
+    sizes = [(int(each[1]), int(each[2]) + 1, each[3]) for each in found if each]
+    return any(
+        begin or total not in ("*", str(end)) or length not in (None, end)
+        for begin, end, total in sizes
+    )
 
 
 def transfer_codings(headers: Mapping[str, str]) -> list[str]:
@@ -87,14 +102,15 @@ def inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
     member: zlib._Decompress | None = None
     count = 0
     for piece in pieces:
-        left = piece
+        # Padding may follow a member, as gzip itself accepts it.
+        left = piece.lstrip(b"\0") if count and member is None else piece
         while left:
             if member is None:
                 member, count = zlib.decompressobj(_CHECKED_WBITS), count + 1
             yield _piece(member, left)
             left = member.unconsumed_tail
             if member.eof:
-                left, member = member.unused_data, None
+                left, member = member.unused_data.lstrip(b"\0"), None
     if member is not None or not count:
         raise BadCoding("The compressed data is incomplete.")
 

@@ -16,6 +16,7 @@ from actors.portal.framing import (
     announced_bytes,
     content_codings,
     inflated,
+    is_part,
     transfer_codings,
     whole_range_bytes,
 )
@@ -101,8 +102,9 @@ def refusal_body(response: requests.Response, deadline: Deadline) -> bytes | Non
 def framing(response: requests.Response, listed_size_bytes: int | None) -> tuple[int | None, bool]:
     """Return the announced size in bytes, and whether the body is chunked (then None).
 
-    Raises TransientError CORRUPT for an encoded file, because it could be cut unnoticed. If its
-    length is the listed size, the body is the court's own file, for example a compressed file.
+    Raises TransientError CORRUPT for an encoded file, because it could be cut unnoticed, and for a
+    part of the file. If the length is the listed size, the body is the court's own file, for
+    example a compressed file.
     """
     codings = transfer_codings(response.headers)
     length = None if codings else announced_bytes(response.headers)
@@ -115,6 +117,8 @@ def framing(response: requests.Response, listed_size_bytes: int | None) -> tuple
         if length not in (None, ranged):
             raise corrupt("The portal sent a part of the file.")
         return ranged, bool(codings)
+    if is_part(response.headers, length) and not is_proven:
+        raise corrupt("The portal sent a part of the file.")
     return length, bool(codings)
 
 

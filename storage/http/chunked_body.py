@@ -10,7 +10,7 @@ import http.client
 import io
 import re
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?(\r?\n)")
+_SIZE_LINE = re.compile(rb"(0{0,64}[0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?(\r?\n)")
 _LINE_END = b"\r\n"
 TRAILER_MAX_BYTES = 64 * 1024
 

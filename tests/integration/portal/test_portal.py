@@ -680,6 +680,9 @@ _NINE = b"%PDF-%%EOF"[:9] + b"F"
             _NINE, "Content-Length: 10", *["Content-Range: bytes 0-9/10"] * 2, status="206 Partial"
         ),
         _framed(_NINE, "Content-Length: 10", "Content-Range: bytes=0-9/10", status="206 Partial"),
+        _framed(_NINE, "Content-Length: 10", "Content-Range: 0 - 9 / 10", status="206 Partial"),
+        _framed(_NINE, "Content-Length: 10", "Content-Range: bytes 0-9/10"),
+        _framed(b"0" * 40 + b"a\r\n" + _NINE + b"\r\n0\r\n\r\n", "Transfer-Encoding: chunked"),
     ],
 )
 def test_a_body_that_is_framed_in_an_odd_way_is_read_at_once(answer: bytes) -> None:
@@ -732,12 +735,35 @@ _gzip = partial(gzip.compress, mtime=0)
 _CASE = f'[{{"numeroProcesso": "{NUMBER}", "tramitacaoAtual": {{"documentos": []}}}}]'.encode()
 
 
+@pytest.mark.parametrize(
+    ("part", "stated"),
+    [
+        (_NINE[3:], "bytes 3-9/10"),
+        (_NINE[:8], "bytes 0-7/10"),
+        (_NINE[:8], "bytes 0-9/10"),
+        (_NINE[3:], "bytes 3-9/*"),
+    ],
+)
+def test_a_part_of_a_file_is_not_the_file_although_its_status_is_200(
+    part: bytes, stated: str
+) -> None:
+    for framed in (
+        _answer("200 OK", part, f"Content-Range: {stated}"),
+        _framed(
+            b"%x\r\n" % len(part) + part + b"\r\n0\r\n\r\n",
+            *(f"Content-Range: {stated}", "Transfer-Encoding: chunked"),
+        ),
+    ):
+        with _raw(_sends(framed)) as (_, client):
+            assert _error(partial(_raw_fetch, client)).reason == "CORRUPT"
+
+
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZip, identity"])
 @pytest.mark.parametrize("members", [1, 3])
 def test_a_listing_that_comes_gzipped_is_undone(coding: str, members: int) -> None:
     size = -(-len(_CASE) // members)
     parts = [_CASE[place : place + size] for place in range(0, len(_CASE), size)]
-    body = b"".join(map(_gzip, parts))
+    body = b"".join(_gzip(part) + b"\0" * members for part in parts)
     with _raw(_sends(_answer("200 OK", body, f"Content-Encoding: {coding}"))) as (_, client):
         assert client.list_case(NUMBER, 30) == CaseListing(None, ())
 
