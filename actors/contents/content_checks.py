@@ -7,7 +7,17 @@ import re
 
 from actors.contents.content_types import by_name, decide, is_textual, stated_type
 from actors.contents.json_fields import charset, mime_type, with_charset
-from actors.contents.magic import JPEG, PDF, PNG, RTF, ZIP, by_signature, is_html_page, is_text
+from actors.contents.magic import (
+    JPEG,
+    PDF,
+    PNG,
+    RTF,
+    ZIP,
+    as_utf_8,
+    by_signature,
+    is_html_page,
+    is_text,
+)
 from actors.contents.non_documents import reject_non_document, reject_page_shell
 from storage.errors import PermanentError, TransientError
 from storage.portal.document_claims import CheckedContent
@@ -18,6 +28,8 @@ _TAIL_BYTES = 16 * 1024
 _PDF_TRAILER_BYTES = 1_024
 _PDF_OBJECT = re.compile(rb"\d\s+\d+\s+obj\b")
 _PADDING = b"\0\t\n\x0b\x0c\r "
+_BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_PAGE_CODINGS = ("application/gzip", "application/zstd")
 _HTML_END = re.compile(rb"</html\s*>\Z", re.I)
 _ZIP_END = b"PK\x05\x06"
 _ZIP_END_BYTES = 22
@@ -73,13 +85,13 @@ class ContentCheck:
 
         A file with exactly the listed size is the document, whatever its content is. Without a
         listed size, content that does not show its format in its first bytes is doubtful: messages
-        are texts, and a page in a coding that no header names has no known format. Raises
-        TransientError CORRUPT or NOT_A_DOCUMENT.
+        are texts, and a page in a coding that no header names has no known format. An image in
+        place of something else is doubtful, too. Raises TransientError CORRUPT or NOT_A_DOCUMENT.
         """
-        if self._size_bytes == 0:
-            raise corrupt("The portal sent an empty file.")
         head = bytes(self._head)
         is_proven = self._listed_size_bytes == self._size_bytes
+        if self._size_bytes == 0 or (not is_proven and self._is_blank(head)):
+            raise corrupt("The portal sent an empty file.")
         mime, extension = decide(head, self._header_type, self._listed_type, self._named_type)
         is_shown = mime == PDF or by_signature(head) is not None
         self._refuse_other_answers(head, is_proven=is_proven, is_shown=is_shown)
@@ -94,8 +106,23 @@ class ContentCheck:
             self._sha256.hexdigest(),
             mime,
             extension,
-            is_doubtful=not (is_proven or is_shown),
+            is_doubtful=not (is_proven or (is_shown and self._is_supported(mime))),
         )
+
+    def _is_blank(self, head: bytes) -> bool:
+        """Return whether the file is only white space, alone or behind a byte order mark."""
+        is_padding = self._tail == b"" or self._tail in _BOMS
+        return is_padding and not as_utf_8(head).removeprefix(_BOMS[0]).strip()
+
+    def _is_supported(self, mime: str) -> bool:
+        """Return whether a format that shows itself may be what the listing and the name say.
+
+        Firewalls send images of their own, and proxies compressed pages without their header.
+        """
+        claimed = self._listed_type or self._named_type
+        if mime in _PAGE_CODINGS:
+            return claimed == mime
+        return claimed is None or claimed.startswith("image/") or not mime.startswith("image/")
 
     def _refuse_other_answers(self, head: bytes, *, is_proven: bool, is_shown: bool) -> None:
         is_whole = len(head) == self._size_bytes

@@ -234,3 +234,30 @@ def test_what_is_no_text_has_no_charset() -> None:
     assert _check(PDF, header_content_type="application/pdf;charset=utf-8").content_type == (
         "application/pdf"
     )
+
+
+@pytest.mark.parametrize(
+    "blank", [b" ", b"\r\n\t ", b"\xef\xbb\xbf", b"\xff\xfe \0\n\0", b" " * 99_999]
+)
+def test_a_file_of_white_space_is_empty_unless_its_size_is_listed(blank: bytes) -> None:
+    for listed in (None, "text/html", "text/plain", "application/pdf"):
+        assert _refused(blank, listed_content_type=listed) == "CORRUPT"
+        assert _proven(blank, listed_content_type=listed).size_bytes == len(blank)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_an_image_in_place_of_something_else_is_doubtful(kind: str) -> None:
+    image = sandbox.content(kind, UUID(int=7), 5_000)
+    for facts in ({"listed_content_type": "application/pdf"}, {"name": "Sentença.html"}):
+        assert _check(image, **facts).is_doubtful
+        assert not _proven(image, **facts).is_doubtful
+    for facts in ({}, {"listed_content_type": "image/tiff"}, {"name": "foto.jpg"}):
+        assert not _check(image, **facts).is_doubtful
+
+
+def test_a_compressed_file_that_is_listed_as_none_is_doubtful() -> None:
+    page = gzip.compress(PAGE)
+    for facts in ({}, {"listed_content_type": "application/pdf"}, {"name": "Sentença.html"}):
+        assert _check(page, **facts).is_doubtful
+    assert not _check(page, name="logs.tar.gz").is_doubtful
+    assert not _proven(page).is_doubtful
