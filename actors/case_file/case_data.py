@@ -85,14 +85,13 @@ def _court(cases: list[Json]) -> str:
 
 
 def _proceeding(each: Json, court: str) -> Json:
-    filed = each.get("dataHoraAjuizamento")
     return {
         "instance": text_at(dict_at(each, "grau"), "sigla") or text_at(each, "instancia"),
         "case_class": next(_terms(each, "classe"), None),
         "subjects": list(_terms(each, "assunto")),
         "value": _value(each),
         "unit": _unit(each),
-        "filed_local_time": filed_local_time(filed, court) if isinstance(filed, str | int) else "",
+        "filed_local_time": filed_local_time(each.get("dataHoraAjuizamento"), court),
         "parties": [_party(party) for party in _objects(each.get("partes"))],
         "movements": _movements(each, court),
     }
@@ -155,10 +154,9 @@ def _movements(each: Json, court: str) -> list[Json]:
 
 def _movement(movement: Json, court: str) -> Json:
     kinds = [*_objects(movement.get("tipo")), *_objects(movement.get("tipoMovimento"))]
-    time = movement.get("dataHora")
     names = (text_at(kind, "descricao") or text_at(kind, "nome") for kind in kinds)
     return {
-        "local_time": filed_local_time(time, court) if isinstance(time, str | int) else "",
+        "local_time": filed_local_time(movement.get("dataHora"), court),
         "description": text_at(movement, "descricao", cap=_DESCRIPTION_CAP)
         or next(filter(None, names), ""),
         "code": _code(movement, "codigo") or next((_code(kind, "codigo") for kind in kinds), 0),

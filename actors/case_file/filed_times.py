@@ -7,25 +7,13 @@ value is kept unchanged.
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from actors.case_file.time_forms import Clock, Epoch, clock_of, epoch_of
 from actors.contents.json_fields import clean
 
 _KEPT_CAP = 100
-_TIME = re.compile(
-    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)"
-    r"(?:[.,](?P<decimals>[0-9]{1,9}))?\s?(?P<offset>Z|[+-][0-9]{2}(?::?[0-9]{2})?)?"
-    r"(?:\[[\w/+-]{1,40}\])?",
-    re.ASCII,
-)
-# 02/06/2025 12:53:54, as in Brazil; 20250602125354, as Brazilian courts exchange it.
-_BRAZILIAN = re.compile(r"([0-9]{2})/([0-9]{2})/([0-9]{4})[ T]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)")
-_DIGITS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T?([0-9]{2})([0-9]{2})([0-9]{2})(\D.*)?")
-_NUMBER = re.compile(r"([0-9]{10}|[0-9]{12,13})(?:\.([0-9]{1,9}))?")
-_MILLISECONDS_FROM = 10**11
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 # Offsets of clocks in Brazil: a time with such an offset is local time already.
 _BRAZIL_HOURS = range(-5, -1)
@@ -78,13 +66,11 @@ def filed_local_time(value: object, court: str) -> str:
 
     A moment (UTC, or a number) becomes local time if the court has one time zone.
     """
-    while isinstance(value, dict) and len(value) == 1:
-        (value,) = value.values()
+    while isinstance(value, dict | list) and len(value) == 1:
+        (value,) = value.values() if isinstance(value, dict) else value
     if value is None or isinstance(value, bool) or value in ({}, []):
         return ""
-    if isinstance(value, list):
-        return _of_parts(value) or _kept(value)
-    return _of_text(str(value).strip().upper(), court) or _kept(value)
+    return _of_clock(clock_of(value), court) or _of_seconds(epoch_of(value), court) or _kept(value)
 
 
 def _kept(value: object) -> str:
@@ -92,58 +78,30 @@ def _kept(value: object) -> str:
     return clean(text, cap=_KEPT_CAP)
 
 
-def _of_text(text: str, court: str) -> str:
-    if number := _NUMBER.fullmatch(text):
-        return _of_number(number, court)
-    if parts := _DIGITS.fullmatch(text):
-        text = "{}-{}-{}T{}:{}:{}{}".format(*parts.groups(default=""))
-    elif parts := _BRAZILIAN.fullmatch(text):
-        text = "{2}-{1}-{0}T{3}".format(*parts.groups())
-    found = _TIME.fullmatch(text)
-    if found is None:
+def _of_clock(clock: Clock | None, court: str) -> str:
+    if clock is None:
         return ""
     try:
-        moment = datetime.fromisoformat(f"{found['date']}T{found['time']}")
+        moment = datetime.fromisoformat(f"{clock.date}T{clock.time}")
     except ValueError:
         return ""
-    offset = _offset(found["offset"])
+    offset = clock.offset
     if offset is None or offset in (timedelta(hours=hours) for hours in _BRAZIL_HOURS):
-        return _shown(f"{found['date']}T{found['time']}", found["decimals"])
-    return _local(moment.replace(tzinfo=UTC) - offset, found["decimals"], court)
-
-
-def _offset(text: str | None) -> timedelta | None:
-    if text in (None, "Z"):
-        return timedelta(0) if text else None
-    hours, minutes = int(text[1:3]), int(text[3:].removeprefix(":") or "0")
-    size = timedelta(hours=hours, minutes=minutes)
-    return -size if text.startswith("-") else size
-
-
-def _of_number(number: re.Match[str], court: str) -> str:
-    count, decimals = int(number[1]), number[2]
-    if count >= _MILLISECONDS_FROM:
-        count, milliseconds = divmod(count, 1000)
-        decimals = f"{milliseconds:03}" if milliseconds else None
-    return _local(datetime.fromtimestamp(count, UTC), decimals, court)
-
-
-def _of_parts(parts: list[Any]) -> str:
-    """Build it from year, month, day, hour, minute and, if not zero, second and nanosecond."""
-    if not 5 <= len(parts) <= 7 or not all(type(part) is int for part in parts):
+        return _shown(f"{clock.date}T{clock.time}", clock.decimals)
+    moment = moment.replace(tzinfo=UTC)
+    # Subtracting an offset from the first or the last day that there is would be an error.
+    if not _EARLIEST <= moment < _LATEST:
         return ""
-    nanoseconds = parts[6] if len(parts) == 7 else 0
-    try:
-        moment = datetime(*parts[:6])
-    except (ValueError, OverflowError):
-        return ""
-    if not 0 <= nanoseconds < 10**9:
-        return ""
-    decimals = f"{nanoseconds:09}".rstrip("0")
-    return _shown(moment.isoformat(timespec="seconds"), decimals)
+    return _local(moment - offset, clock.decimals, court)
 
 
-def _local(moment: datetime, decimals: str | None, court: str) -> str:
+def _of_seconds(epoch: Epoch | None, court: str) -> str:
+    if epoch is None:
+        return ""
+    return _local(datetime.fromtimestamp(epoch.seconds, UTC), epoch.decimals, court)
+
+
+def _local(moment: datetime, decimals: str, court: str) -> str:
     zone = _zone(court)
     if zone is None or not _EARLIEST <= moment < _LATEST:
         return ""
@@ -151,7 +109,7 @@ def _local(moment: datetime, decimals: str | None, court: str) -> str:
     return _shown(local.isoformat(timespec="seconds"), decimals)
 
 
-def _shown(time: str, decimals: str | None) -> str:
+def _shown(time: str, decimals: str) -> str:
     return f"{time}.{decimals}" if decimals else time
 
 

@@ -130,3 +130,10 @@ def test_the_newest_movement_may_stand_alone() -> None:
     [movement] = _one(ultimoMovimento=alone)["movements"]
 
     assert movement == {"local_time": "2025-04-01T00:00:00", "description": "Concluso", "code": 51}
+
+
+def test_times_of_any_form_are_read() -> None:
+    parts = [2025, 4, 1, 9, 30]
+    found = _one(dataHoraAjuizamento=parts, movimentos=[{"dataHora": parts}])
+    assert found["filed_local_time"] == "2025-04-01T09:30:00"
+    assert found["movements"][0]["local_time"] == "2025-04-01T09:30:00"
