@@ -105,6 +105,7 @@ class PortalRequests:
                     {"Authorization": f"Bearer {token}"},
                     self._timeouts_s,
                     is_fresh=exchange.is_fresh,
+                    size_bytes=exchange.listed_size_bytes,
                 )
         except TransientError as error:
             self._signals.portal_answered(exchange.span, exchange.court, None)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
+from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,9 +20,12 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import ProtocolError
 
+from actors.portal.framing import announced_bytes
 from actors.resilience.exchange_deadline import WATCHED_POOLS
 from storage.http.connections import InspectedHTTPPool, is_kept_connection_closed
 
+# How many earlier requests of a connection could still get a second answer.
+_RECENT = 8
 # The firewall rejects clients that do not identify themselves as a browser.
 USER_AGENT = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
@@ -40,6 +45,7 @@ class PortalSession(requests.Session):
         # A thread runs one exchange at a time.
         self._adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
         self._pools: dict[str, InspectedHTTPPool] = {}
+        self._recent: deque[tuple[str, int]] = deque(maxlen=2 * _RECENT)
         self.mount("https://", self._adapter)
         self.mount("http://", self._adapter)
         self.trust_env = False
@@ -67,8 +73,12 @@ class PortalSession(requests.Session):
         timeouts_s: tuple[float, float],
         *,
         is_fresh: bool = False,
+        size_bytes: int | None = None,
     ) -> requests.Response:
         """Return the answer to a GET with its body unread. `is_fresh`: on a new connection.
+
+        `size_bytes`: the size that proves the answer's body. It does not distinguish the body from
+        a late second answer of the same size, so the request gets a new connection after one.
 
         The function does the work of `get`, without the parts that are switched off anyway
         (cookies, redirects, proxies, hooks). Those cost as much processor time as the fetch of a
@@ -77,8 +87,10 @@ class PortalSession(requests.Session):
         if base_url not in self._pools:
             self._pools[base_url] = self._adapter.pool(base_url, str(self.verify))
         pool = self._pools[base_url]
-        if is_fresh:
+        is_alike = any(size == size_bytes and other != path for other, size in self._recent)
+        if is_fresh or is_alike:
             pool.close_kept()
+            self._recent.clear()
         try:
             raw = self._opened(pool, path, headers, timeouts_s)
         except ProtocolError as error:
@@ -89,6 +101,8 @@ class PortalSession(requests.Session):
         response = requests.Response()
         response.status_code, response.raw = raw.status, raw
         response.headers = CaseInsensitiveDict(raw.headers)
+        received_bytes = announced_bytes(response.headers) if raw.status == HTTPStatus.OK else None
+        self._recent.extend((path, size) for size in (size_bytes, received_bytes) if size)
         return response
 
     def _opened(

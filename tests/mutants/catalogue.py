@@ -707,6 +707,13 @@ _BYTES = (
         CASE_FILE,
     ),
     _mutant(
+        "the document at an id that cannot be read",
+        "actors/case_file/case_documents.py",
+        "            elif is_by_id and",
+        "            elif False and",
+        CASE_FILE,
+    ),
+    _mutant(
         "the failure of a list that cannot be read",
         "actors/case_file/case_documents.py",
         "        if spot.is_near:\n            raise unreadable()",
@@ -1394,6 +1401,20 @@ _GUEST = (
         "is_fresh=not size",
         "is_fresh=False",
         ANSWERS,
+    ),
+    _mutant(
+        "the connection of its own for a file of the size of an earlier one",
+        "actors/portal/portal_session.py",
+        "is_fresh or is_alike",
+        "is_fresh",
+        ANSWERS,
+    ),
+    _mutant(
+        "that a part of a file is refused although its status is 200",
+        "actors/portal/portal_exchange.py",
+        "    if is_part(response.headers, length) and not is_proven:",
+        "    if False:",
+        PORTAL,
     ),
     _mutant(
         "the free repetition when a kept connection closes in the moment of use",

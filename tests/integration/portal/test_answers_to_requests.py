@@ -14,7 +14,7 @@ import pytest
 
 from actors.portal.portal_client import Portal
 from actors.resilience.exchange_deadline import Watchdog
-from storage.errors import AttemptError, TransientError
+from storage.errors import AttemptError, PermanentError, TransientError
 from storage.portal.document_claims import CheckedContent
 from tests.network.byte_server import (
     INTERIM,
@@ -206,6 +206,32 @@ def test_a_late_answer_is_never_taken_for_a_file(*, is_sized: bool) -> None:
 
     # A listed size reveals it; without a size, no connection could deliver such a file.
     assert (errors > 0) is is_sized
+
+
+def _of_one_size(path: str) -> bytes:
+    return _file(path)[:400] + b"%%EOF\n"
+
+
+@pytest.mark.parametrize("is_found", [True, False])
+def test_a_late_answer_is_no_file_of_the_same_size(*, is_found: bool) -> None:
+    # Given a portal that sends each file again, or for the first time, after the next request
+    before: dict[int, bytes] = {}
+
+    def script(exchange: Exchange) -> None:
+        connection, own = exchange.request.connection, _plain(_of_one_size(_path(exchange)))
+        late = before.get(connection, b"")
+        exchange.send(late + (own if is_found else answer(b"{}", status="404 Not Found")))
+        before[connection] = own
+
+    with _portal(script) as (server, portal):
+        for path in FILES:
+            got = io.BytesIO()
+            expected = Expected(len(_of_one_size(path)))
+            with contextlib.suppress(PermanentError):
+                portal.fetch(path.split("/")[2], path, got.write, expected=expected, limit_s=30)
+
+            assert got.getvalue() == (_of_one_size(path) if is_found else b"")
+    assert server.connections == len(FILES)
 
 
 @pytest.mark.parametrize("is_sized", [True, False], ids=["sized", "unsized"])

@@ -84,7 +84,8 @@ class StaticPortal:
         """Return distinct PDFs of this size, reusing those of earlier calls."""
         shelf = self._folder / "shelf" / str(size_bytes)
         shelf.mkdir(parents=True, exist_ok=True)
-        return [_page(shelf / f"{i}.pdf", size_bytes) for i in range(documents)]
+        # Of different sizes, as real files: equal ones would need a connection each.
+        return [_page(shelf / f"{i}.pdf", size_bytes + i) for i in range(documents)]
 
     def add_case(self, number: str, pages: Sequence[Page]) -> list[Shelved]:
         """Add a case with these files as its documents, in this order."""
