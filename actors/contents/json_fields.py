@@ -12,8 +12,9 @@ NAME_CAP = 1_000
 _STRIPPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 _NAME = r"[a-z0-9][a-z0-9._:+-]{0,39}"
-_CHARSET = re.compile(rf"(?:^|;)\s*charset\s*=\s*(?:\"({_NAME})\"|'?({_NAME})'?)\s*(?:;|$)")
+_CHARSET = re.compile(rf"(?:^|[;\s])\s*charset\s*=\s*(?:\"({_NAME})\"|'?({_NAME})'?)\s*(?:[;,]|$)")
 _DIGITS = re.compile(r"\s*([0-9]{1,18})(?:\.0{1,9})?\s*", re.ASCII)
+_TYPE_END = re.compile(r"[;,\s]")
 _INT32 = 2**31
 _INT64 = 2**63
 
@@ -62,14 +63,18 @@ def mime_at(value: object, key: str) -> str | None:
 
 
 def mime_type(text: str) -> str | None:
-    """Return the MIME type in a Content-Type, in lower case, without parameters; None if bad."""
-    essence = text.partition(";")[0].strip().lower()
+    """Return the MIME type in a Content-Type, in lower case, without parameters; None if bad.
+
+    A server may send the header twice, which makes a list of it.
+    """
+    essence = _TYPE_END.split(text.strip(), maxsplit=1)[0].lower()
     return essence if _MIME.fullmatch(essence) else None
 
 
 def charset(content_type: str) -> str | None:
     """Return the charset in a Content-Type, in lower case; None without one."""
-    found = _CHARSET.search(content_type.partition(";")[2].lower())
+    parts = _TYPE_END.split(content_type.strip(), maxsplit=1)
+    found = _CHARSET.search(parts[-1].lower()) if len(parts) > 1 else None
     return found[1] or found[2] if found else None
 
 

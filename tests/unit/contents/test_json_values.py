@@ -1,4 +1,4 @@
-"""Test that JSON which breaks the rules loses nothing."""
+"""Test that JSON and headers which break the rules lose nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.contents.json_fields import charset, mime_type
 from actors.contents.json_text import read_json
 
 
@@ -41,3 +42,21 @@ def test_line_breaks_and_tabs_may_be_in_a_text() -> None:
 )
 def test_other_json_is_read_as_usual(value: object) -> None:
     assert read_json(json.dumps(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("content_type", "mime", "name"),
+    [
+        ('Text/HTML ; x=y; Charset = "Windows-1252"', "text/html", "windows-1252"),
+        ("text/html charset=windows-1252", "text/html", "windows-1252"),
+        ("text/html, text/html", "text/html", None),
+        ("text/html;charset=windows-1252,text/html", "text/html", "windows-1252"),
+        ("text/html; notcharset=utf-8", "text/html", None),
+        ("multipart/mixed; boundary=charset=x", "multipart/mixed", None),
+        ("PDF document", None, None),
+    ],
+)
+def test_a_content_type_is_read_although_its_form_is_odd(
+    content_type: str, mime: str | None, name: str | None
+) -> None:
+    assert (mime_type(content_type), charset(content_type)) == (mime, name)
