@@ -41,6 +41,8 @@ WRONG_OF_STORE = {
     "ExpiredToken": "S3_SESSION_TOKEN",
     "AuthorizationHeaderMalformed": "S3_REGION",
     "PermanentRedirect": "S3_ENDPOINT_URL",
+    "HTTP 301": "S3_ENDPOINT_URL",
+    "HTTP 308": "S3_ENDPOINT_URL",
     "InvalidBucketName": "S3_BUCKET",
     UNTRUSTED: "S3_CA_FILE",
 }

@@ -14,7 +14,7 @@ import http.client
 import queue
 import socket
 import ssl
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -23,6 +23,8 @@ from urllib3.exceptions import ProtocolError
 
 from storage.http.responses import INTERIM_MAX_S, FinalResponse, NoAnswer
 from storage.http.sockets import byte_at_hand
+
+Pools = TypeVar("Pools", bound=urllib3.PoolManager)
 
 
 class KeptConnectionClosed(http.client.RemoteDisconnected):
@@ -141,9 +143,9 @@ class InspectedHTTPSPool(InspectedHTTPPool, HTTPSConnectionPool):
     ConnectionCls = InspectedHTTPSConnection
 
 
-def inspected_pools(**options: Any) -> urllib3.PoolManager:
-    """Return urllib3's pools for all servers, with inspected connections."""
-    pools = urllib3.PoolManager(**options)
+def inspected_pools(kind: type[Pools] = urllib3.PoolManager, **options: Any) -> Pools:  # type: ignore[assignment]
+    """Return urllib3's pools for all servers, with inspected connections. `kind`: their class."""
+    pools = kind(**options)
     pools.pool_classes_by_scheme = {"http": InspectedHTTPPool, "https": InspectedHTTPSPool}
     return pools
 

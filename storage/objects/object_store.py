@@ -9,11 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from http import HTTPStatus
 from typing import IO, cast
 from uuid import uuid4
 
 from minio.deleteobjects import DeleteObject
-from minio.error import InvalidResponseError, S3Error, ServerError
+from minio.error import S3Error, ServerError
 
 from storage.errors import ServiceUnavailable, StoreRefused
 from storage.objects.object_names import ANSWER_KEY, FOLDER, MARK, OUR_KEY, PROBE
@@ -23,10 +24,10 @@ from storage.objects.store_errors import StoreRefusal, altered
 from storage.objects.uploads import Upload, UploadSender, WantedFile
 from storage.refusals import RefusalWatch
 
-# The codes that stores answer to If-None-Match: for an object that exists (or is being written),
-# and for a header that they do not support.
+# The codes that stores answer to If-None-Match for an object that exists or is being written, and
+# the statuses for a header that they do not support.
 EXISTS = {"PreconditionFailed", "ConditionalRequestConflict"}
-UNKNOWN_TO_STORE = {"NotImplemented"}
+NOT_SUPPORTED = {400, 501}
 # A store may have no request that deletes several objects.
 NO_SUCH_OPERATION = {400, 405, 501}
 
@@ -215,11 +216,17 @@ class Objects(StoreConnection):
             try:
                 # minio's own call does not pass the header on.
                 self._minio._execute("PUT", self._store.bucket, key, body=data, headers=headers)
-            except S3Error as error:
-                if not is_new or error.code not in {*EXISTS, *UNKNOWN_TO_STORE}:
+            except (S3Error, ServerError) as error:
+                if not is_new:
                     raise
-                if error.code in UNKNOWN_TO_STORE:
-                    self.write(key, data)
+                refused = StoreRefusal.of(error)
+                if refused.code in EXISTS or refused.status == HTTPStatus.PRECONDITION_FAILED:
+                    return
+                # A gateway that removes the header invalidates the signature over it.
+                if refused.status not in NOT_SUPPORTED and refused.code != "SignatureDoesNotMatch":
+                    raise
+                self._minio._execute("PUT", self._store.bucket, key, body=data)
+                self._note("If-None-Match", error)
 
     def stored_time(self, key: str) -> datetime:
         """Return when S3 stored an object, by the clock of S3."""
@@ -246,7 +253,7 @@ class Objects(StoreConnection):
             for error in self._deleting.remove_objects(self._store.bucket, deletions):
                 if error.code != "NoSuchKey":
                     raise StoreRefused("DELETE", error.code, error.message or "")
-        except (S3Error, ServerError, InvalidResponseError) as error:
+        except (S3Error, ServerError) as error:
             if StoreRefusal.of(error).status not in NO_SUCH_OPERATION:
                 raise
             self._note("DELETE of many", error)

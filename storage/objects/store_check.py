@@ -7,10 +7,9 @@ from contextlib import closing
 import urllib3
 from minio.error import S3Error
 
-from storage.http.connections import inspected_pools
 from storage.objects.object_names import MARK
 from storage.objects.store_address import ObjectStore
-from storage.objects.store_errors import translated
+from storage.objects.store_errors import store_pools, translated
 
 
 class StoreCheck:
@@ -19,9 +18,7 @@ class StoreCheck:
     def __init__(self, store: ObjectStore, *, limit_s: float) -> None:
         self._bucket = store.bucket
         self._key = store.prefix + MARK
-        self._http = inspected_pools(
-            timeout=urllib3.Timeout(total=limit_s), retries=False, **store.tls
-        )
+        self._http = store_pools(timeout=urllib3.Timeout(total=limit_s), retries=False, **store.tls)
         self._minio = store.client(store.endpoint_url, self._http)
 
     def ask(self) -> None:

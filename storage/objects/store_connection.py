@@ -9,9 +9,8 @@ import structlog
 import urllib3
 
 from storage.errors import ServiceUnavailable, StoreRefused
-from storage.http.connections import inspected_pools
 from storage.objects.store_address import ObjectStore
-from storage.objects.store_errors import Answer, StoreRefusal, translated
+from storage.objects.store_errors import Answer, StoreRefusal, store_pools, translated
 from storage.refusals import STORE, RefusalWatch
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -46,7 +45,7 @@ class StoreConnection:
         self._store = store
         self._watch = watch or RefusalWatch(STORE)
         self._lacks: set[str] = set()
-        self._http = inspected_pools(
+        self._http = store_pools(
             timeout=urllib3.Timeout(connect=CONNECT_S, read=SILENCE_S),
             maxsize=max(max_connections, PARALLEL_HEADS),
             blocksize=BLOCK_BYTES,
@@ -65,7 +64,7 @@ class StoreConnection:
         self._minio = store.client(store.endpoint_url, self._http)
         self._deleting = store.client(
             store.endpoint_url,
-            inspected_pools(timeout=urllib3.Timeout(total=delete_s), retries=False, **store.tls),
+            store_pools(timeout=urllib3.Timeout(total=delete_s), retries=False, **store.tls),
         )
         self._public = store.client(store.public_url)
 

@@ -6,15 +6,20 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
 from xml.etree.ElementTree import ParseError
 
 import urllib3
-from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.error import MinioException, S3Error, ServerError
 
 from storage.errors import ServiceUnavailable, StoreRefused, TransientError
+from storage.http.connections import inspected_pools
 from storage.http.tls import failed_handshake, untrusted_certificate
+from storage.outage_log import ANSWER_CAP
 
-Answer = S3Error | ServerError | InvalidResponseError
+Answer = S3Error | ServerError
 
 # The codes for a body that does not match the signature.
 ALTERED = {"XAmzContentSHA256Mismatch", "BadDigest", "XAmzContentChecksumMismatch"}
@@ -23,6 +28,14 @@ AGAIN = {"SlowDown", "RequestTimeout", "ServiceUnavailable", "InternalError", "O
 AGAIN_STATUSES = {408, 409, 421, 423, 425, 429}
 # Statuses from 500 on that no retry changes: not implemented, and no space left.
 FINAL_STATUSES = {501, 507}
+# An answer that is no answer of S3, such as the page of a proxy.
+NOT_OF_S3 = "NOT_AN_ANSWER_OF_S3"
+SUCCESSES = {200, 204, 206}
+READ_BY_MINIO = {"LIST", "DELETE"}
+# The statuses of an answer to HEAD for which minio has a code.
+NAMED_BY_MINIO = {301, 307, 400, 403, 404, 405, 501}
+# Bodies of these types have a text for people. A page has too much of it.
+TEXTS = ("text/plain", "application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +52,7 @@ class StoreRefusal:
         if isinstance(error, S3Error):
             status = error.response.status if error.response else 500
             return cls(status, error.code or f"HTTP {status}", error.message or "")
-        # InvalidResponseError has no public name for its status.
-        status = error.status_code if isinstance(error, ServerError) else int(error._code)
-        return cls(status, f"HTTP {status}", "")
+        return cls(error.status_code, f"HTTP {error.status_code}", str(error))
 
     @property
     def is_final(self) -> bool:
@@ -56,7 +67,7 @@ def translated(operation: str) -> Iterator[None]:
     """Translate the errors of minio and urllib3, and keep the cause."""
     try:
         yield
-    except (S3Error, ServerError, InvalidResponseError) as error:
+    except (S3Error, ServerError) as error:
         found = StoreRefusal.of(error)
         if found.code in ALTERED:
             raise altered() from error
@@ -71,15 +82,62 @@ def translated(operation: str) -> Iterator[None]:
             # For example, an https:// endpoint at a port without TLS.
             raise StoreRefused(operation, code, text) from error
         raise ServiceUnavailable("S3", code=_innermost(error)) from error
+    except (ParseError, ValueError) as error:
+        # minio could not read an answer with a status of success. Other calls read none.
+        if operation not in READ_BY_MINIO:
+            raise
+        raise StoreRefused(operation, NOT_OF_S3, type(error).__name__) from error
 
 
-def refusal(answer: urllib3.BaseHTTPResponse) -> S3Error | ServerError:
-    """Return the error for an answer other than 200."""
+class StorePools(urllib3.PoolManager):
+    """Connections for minio that follow no redirect, and read any answer other than a success.
+
+    minio reads code and message only from well-formed XML with one content type. On other bodies it
+    raises errors of other libraries.
+    """
+
+    def urlopen(  # type: ignore[override]
+        self, method: str, url: str, **options: Any
+    ) -> urllib3.BaseHTTPResponse:
+        """Send a request. Raises the error for an answer other than a success."""
+        answer = super().urlopen(method, url, **options | {"redirect": False})
+        if answer.status in SUCCESSES or (method == "HEAD" and answer.status in NAMED_BY_MINIO):
+            return answer
+        answer.read(cache_content=True)
+        answer.release_conn()
+        raise refusal(answer)
+
+
+def store_pools(**options: Any) -> StorePools:
+    """Return the connections to a store. `options`: those of urllib3's PoolManager."""
+    return inspected_pools(StorePools, **options)
+
+
+def refusal(answer: urllib3.BaseHTTPResponse) -> Answer:
+    """Return the error for an answer other than a success."""
+    text = answer.data.decode(errors="replace")
     try:
-        return S3Error.fromxml(answer)
-    except (ParseError, UnicodeDecodeError):
+        element = ElementTree.fromstring(text.strip())  # noqa: S314 - as minio reads answers
+    except ParseError:
         # A proxy answered, or the body was empty.
-        return ServerError("", answer.status)
+        return ServerError(_text_for_people(answer, text), answer.status)
+    found = {each.tag.rpartition("}")[2]: each.text or "" for each in element}
+    code, message = found.get("Code", ""), found.get("Message", "")
+    return S3Error(answer, code, _line(message), resource=None, request_id=None, host_id=None)
+
+
+def _text_for_people(answer: urllib3.BaseHTTPResponse, text: str) -> str:
+    """Return where an answer redirects to, or its short text; empty if it has neither."""
+    parts = urlsplit(answer.headers.get("Location", ""))
+    if parts.netloc:
+        # Without the path: it may contain the number of a case.
+        return f"a redirect to {parts.scheme}://{parts.netloc}"
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return _line(text) if kind in TEXTS else ""
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:ANSWER_CAP]
 
 
 def altered() -> TransientError:

@@ -20,6 +20,8 @@ from storage.objects.object_names import content_disposition
 from storage.objects.store_address import ObjectStore
 from storage.objects.store_errors import ALTERED, Answer, StoreRefusal, refusal
 
+NOT_STORED = "The answer has a body and no ETag, so it is not an answer of S3."
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:
@@ -134,7 +136,11 @@ class UploadSender:
         answer = self._pool.urlopen(
             "PUT", url.path, body=body, headers=sent, redirect=False, **hurry
         )
-        return None if answer.status == 200 else refusal(answer)
+        if answer.status != 200:
+            return refusal(answer)
+        # S3 answers with an ETag and no body. The page of a proxy proves nothing.
+        is_page = answer.data and not answer.headers.get("ETag")
+        return ServerError(NOT_STORED, 200) if is_page else None
 
 
 def _may_be_checksum(refused: S3Error | ServerError | None) -> bool:

@@ -13,11 +13,26 @@ from urllib.parse import urlsplit
 
 
 class No(NamedTuple):
-    """A rejection: its status, code and message."""
+    """A rejection: its status, code and message; with a `page`, the bytes of another body."""
 
     status: int
-    code: str
+    code: str = ""
     message: str = "Not here."
+    page: bytes | None = None
+    content_type: str = "application/xml"
+    location: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the answer."""
+        to = {"Location": self.location} if self.location else {}
+        return {"Content-Type": self.content_type, **to}
+
+    @property
+    def body(self) -> bytes:
+        """Return the body of the answer."""
+        text = f"<Error><Code>{self.code}</Code><Message>{self.message}</Message></Error>"
+        return text.encode() if self.page is None else self.page
 
 
 # The arguments are a request's method, its path with query, and its headers.
@@ -45,8 +60,7 @@ def store_proxy(store_url: str, rule: Rule = lambda *_: None) -> Iterator[StoreP
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if no := proxy.rule(self.command, self.path, dict(self.headers)):
                 proxy.refused.append(self.command)
-                text = f"<Error><Code>{no.code}</Code><Message>{no.message}</Message></Error>"
-                self._send(no.status, {"Content-Type": "application/xml"}, text.encode())
+                self._send(no.status, no.headers, no.body)
             else:
                 self._send(*self._forwarded(body))
 

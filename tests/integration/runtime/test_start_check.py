@@ -27,6 +27,7 @@ from storage.settings import Settings
 from storage.valkey.valkey_errors import meaning
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.network.certificates import Certificate
+from tests.network.store_proxy import No, store_proxy
 from tests.network.tls_front import tls_front
 
 WRONG = "planted-wrong-secret"
@@ -137,6 +138,14 @@ def test_a_wrong_key_of_the_bucket_is_reported(
     env: dict[str, str], objects: object, change: dict[str, str], report: str
 ) -> None:
     assert _problem(env, **change).startswith(report)
+
+
+def test_an_endpoint_that_redirects_is_reported(env: dict[str, str], objects: object) -> None:
+    with store_proxy(env["S3_ENDPOINT_URL"]) as proxy:
+        proxy.rule = lambda *_: No(301, page=b"", location="https://s3.test/any")
+        assert _problem(env, S3_ENDPOINT_URL=proxy.url) == (
+            "S3_ENDPOINT_URL: S3 refuses GET: HTTP 301 (a redirect to https://s3.test)."
+        )
 
 
 def test_a_wrong_password_or_database_of_valkey_is_reported(env: dict[str, str]) -> None:
