@@ -42,7 +42,7 @@ from storage import logs
 from storage.clients.client_registry import DEFAULT_NAME, CallingClient, ClientLimits
 from storage.clients.webhook_secrets import WebhookSecrets
 from storage.environment import core_dumps
-from storage.errors import ConfigurationError, ServiceUnavailable
+from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
 from storage.health import start_check
 from storage.health.holds import Holds
 from storage.health.release_wait import await_release
@@ -226,16 +226,19 @@ async def watch_troubles(
 ) -> None:
     """Report the health of `name`: NOT_SERVING while there are `troubles`. Log each change.
 
-    Background runs this function. It raises what `troubles` raises, except ServiceUnavailable.
+    A refusal of PostgreSQL is a trouble, too: for example, the tables are missing before the first
+    release. Background runs this function. It raises what `troubles` raises, except
+    ServiceUnavailable.
     """
     reported: list[str] | None = None
     while True:
         try:
             found = await troubles()
+        except ServiceRefused as error:
+            found = [error.detail]
         except ServiceUnavailable:
             found = reported or []
         except Exception:
-            # For example, the tables are missing before the first release.
             await servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
             raise
         if found != reported:

@@ -7,7 +7,7 @@ from contextlib import closing
 import psycopg2
 
 from storage.postgres.database import CONNECTION
-from storage.postgres.postgres_errors import connection_failure
+from storage.postgres.postgres_errors import connection_failure, readable_answers
 
 
 def ask(url: str) -> int:
@@ -16,9 +16,9 @@ def ask(url: str) -> int:
     Raises ServiceRefused with PostgreSQL's own code, ServiceUnavailable.
     """
     try:
-        with closing(
-            psycopg2.connect(**CONNECTION | psycopg2.extensions.parse_dsn(url))
-        ) as connection:
+        with readable_answers():
+            session = psycopg2.connect(**CONNECTION | psycopg2.extensions.parse_dsn(url))
+        with closing(session) as connection:
             return int(connection.server_version)
     except psycopg2.OperationalError as error:
         raise connection_failure(error) from error

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import peewee
 from peewee import fn
 from playhouse.migrations import Runner
 
 from storage import sql
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, ServiceRefused
 from storage.postgres import session_settings
 from storage.postgres.database import Database, Transaction
+from storage.postgres.postgres_errors import UNDEFINED
 
 FOLDER = Path(__file__).parents[1] / "migrations"
 # An arbitrary constant that no other lock of Autos uses: "auto" in ASCII.
@@ -22,9 +24,27 @@ EARLIER_EDITIONS = {"0001_initial", "0001_tables"}
 def migrate(database: Database) -> list[str]:
     """Apply the missing migrations, all or none. Return the names of those applied now.
 
-    Raises ConfigurationError for a database of an earlier edition, and if the role may not change
-    the settings that its sessions need.
+    Raises ConfigurationError for a database of an earlier edition or of another program, and if the
+    role may not change the settings that its sessions need.
     """
+    try:
+        return _migrated(database)
+    except ServiceRefused as error:
+        if error.code not in UNDEFINED:
+            raise
+        # For example, the role has no schema.
+        raise _not_migrated(error.__cause__ or error) from error
+    except peewee.PeeweeException as error:
+        # For example, there is a table of another program with a name of Autos.
+        raise _not_migrated(error) from error
+
+
+def _not_migrated(error: BaseException) -> ConfigurationError:
+    first, *_ = str(error).splitlines()
+    return ConfigurationError(f"DATABASE_URL: the database cannot be migrated: {first}.")
+
+
+def _migrated(database: Database) -> list[str]:
     # One transaction: its lock ends with it, whichever session a pooler gives it.
     with database.raw() as db, db.atomic():
         # It waits for the other release, and may take long.

@@ -15,6 +15,7 @@ from storage.event_counters import (
     CONNECTIONS_LIMIT,
     OnCount,
 )
+from storage.postgres.postgres_errors import readable_answers
 
 # Seconds until a thread without a free connection gives up.
 WAIT_S = 10
@@ -55,6 +56,10 @@ class ConnectionPool(PooledPostgresqlDatabase):  # type: ignore[misc]
         if is_new:
             self._count(CONNECTIONS_BUSY, 1)
         return bool(is_new)
+
+    def _connect(self) -> Any:
+        with readable_answers():
+            return super()._connect()
 
     def close(self) -> bool:
         """Return this thread's connection to the pool. False: it had none."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import peewee
 import psycopg2
@@ -13,6 +15,16 @@ PART = "PostgreSQL"
 # SQLSTATEs (PostgreSQL, appendix A).
 LOCK_NOT_AVAILABLE, READ_ONLY_SQL_TRANSACTION = "55P03", "25006"
 INSUFFICIENT_PRIVILEGE = "42501"
+# A session that ended because its transaction was too long: 25P03 idle, 25P04 in all.
+TRANSACTION_TIMEOUTS = ("25P03", "25P04")
+TOO_MANY_CONNECTIONS = "53300"
+# An undefined table, function or schema: `release` has not run, or a restore is under way. An
+# undefined column is a defect in Autos.
+UNDEFINED = ("42P01", "42883", "3F000")
+NAME_CAP = 200
+RELEASE = "; if no restore is under way, run `python -m storage.release`"
+# The class of internal errors, such as a corrupt index.
+INTERNAL = "XX"
 # Classes of transient errors: connection, invalid state, rollback, an object in use, and an
 # intervention of an operator (a shutdown, a cancelled statement).
 PASSING = ("08", "25", "40", "55", "57")
@@ -23,15 +35,22 @@ PASSING_TEXTS = (
     "sorry, too many clients",
     "remaining connection slots",
     "too many connections for",
+    # Of pgbouncer and Supavisor, whose clients or whose server have no free connection now.
+    "no more connections allowed",
+    "query_wait_timeout",
+    "server login has been failing",
+    "client_login_timeout",
+    "pgbouncer cannot connect",
+    "MaxClientsInSessionMode",
 )
 # The SQLSTATEs of the other texts, in the words of a server that speaks English.
 REFUSED_PASSWORD, REFUSED_ROLE, NO_DATABASE = "28P01", "28000", "3D000"
 TEXT_STATES = (
     (re.compile(r"password authentication failed"), REFUSED_PASSWORD),
     (re.compile(r'role "[^"]*" does not exist'), REFUSED_ROLE),
-    (re.compile(r"is not permitted to log in"), REFUSED_ROLE),
+    (re.compile(r"is not permitted to log in|no such user"), REFUSED_ROLE),
     (re.compile(r"no pg_hba\.conf entry|pg_hba\.conf rejects|authentication failed"), REFUSED_ROLE),
-    (re.compile(r'database "[^"]*" does not exist'), NO_DATABASE),
+    (re.compile(r'database "[^"]*" does not exist|no such database'), NO_DATABASE),
     (re.compile(r"permission denied for database"), INSUFFICIENT_PRIVILEGE),
 )
 NOT_CONNECTED = "NOT_CONNECTED"
@@ -47,34 +66,81 @@ REFUSING_TEXTS = (
 
 def meaning(error: peewee.PeeweeException) -> ServiceUnavailable | None:
     """Return the meaning of an error of peewee, None if it is a defect in Autos."""
-    cause = error.__cause__ or error.__context__
+    cause = _cause(error)
     state = getattr(cause, "pgcode", None)
     if isinstance(error, peewee.OperationalError | peewee.InterfaceError):
         if state == LOCK_NOT_AVAILABLE:
             return RowsLocked(PART)
-        return _unavailable(state, _answer(cause or error))
-    # During a failover, the old server may still be readable.
-    if isinstance(error, peewee.InternalError) and state == READ_ONLY_SQL_TRANSACTION:
-        return _unavailable(state, _answer(cause or error))
-    # If the role lacks a privilege, an operator must grant it.
-    if isinstance(error, peewee.ProgrammingError) and state == INSUFFICIENT_PRIVILEGE:
-        return _unavailable(state, _answer(cause or error))
+        return _unavailable(state, _answer(cause))
+    if state is not None and _is_of_server(error, state):
+        answer = _answer(cause)
+        if state in UNDEFINED:
+            # The signature of a function is long, and the log cuts an answer.
+            answer = f"{answer[:NAME_CAP]}{RELEASE}"
+        return _unavailable(state, answer)
     return None
+
+
+def _is_of_server(error: peewee.PeeweeException, state: str) -> bool:
+    """Return whether the server or its schema is at fault, and not a statement of Autos."""
+    if isinstance(error, peewee.InternalError):
+        # During a failover, the old server may still be readable.
+        is_session = state in (READ_ONLY_SQL_TRANSACTION, *TRANSACTION_TIMEOUTS)
+        return is_session or state.startswith(INTERNAL)
+    # If the role lacks a privilege or the schema a part, an operator must act.
+    return isinstance(error, peewee.ProgrammingError) and state in (
+        INSUFFICIENT_PRIVILEGE,
+        *UNDEFINED,
+    )
+
+
+def _cause(error: peewee.PeeweeException) -> BaseException:
+    """Return the error of the driver.
+
+    A session that the server ended fails again at the rollback. Then the first error has the
+    server's code and text.
+    """
+    found: BaseException = error
+    each: BaseException | None = error
+    while isinstance(each, peewee.PeeweeException | psycopg2.Error):
+        if isinstance(each, psycopg2.Error):
+            found = each
+            if each.pgcode is not None:
+                break
+        each = each.__cause__ or each.__context__
+    return found
 
 
 def _unavailable(state: str | None, answer: str) -> ServiceUnavailable:
     if state is None and any(text in answer for text in REFUSING_TEXTS):
         return ServiceRefused(PART, "session", NOT_CONNECTED, answer)
-    is_refused = _is_fatal(answer) if state is None else not state.startswith(PASSING)
+    is_refused = _is_fatal(answer) if state is None else not _is_passing(state)
     code = state or (_state_of(answer) if is_refused else "NO_ANSWER")
     if is_refused:
         return ServiceRefused(PART, "session", code, answer)
     return ServiceUnavailable(PART, code=code, answer=answer)
 
 
+@contextmanager
+def readable_answers() -> Iterator[None]:
+    """Translate the refusal of a session in another encoding than UTF-8.
+
+    Before a session exists, the server answers in the encoding of its own locale.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        text = error.object.decode("latin-1")
+        raise psycopg2.OperationalError(text) from error
+
+
 def connection_failure(error: psycopg2.OperationalError) -> ServiceUnavailable:
     """Return the meaning of a failed attempt to connect."""
     return _unavailable(error.pgcode, _answer(error))
+
+
+def _is_passing(state: str) -> bool:
+    return state.startswith(PASSING) or state == TOO_MANY_CONNECTIONS
 
 
 def _state_of(answer: str) -> str:

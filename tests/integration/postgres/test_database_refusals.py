@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 from contextlib import closing
@@ -17,8 +18,10 @@ from psycopg2 import sql
 from structlog.testing import capture_logs
 
 from dev.embedded.embedded_servers import EmbeddedServers
-from storage.errors import ServiceRefused, ServiceUnavailable
+from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
+from storage.postgres import connection_check
 from storage.postgres.database import Database
+from storage.postgres.migrate import migrate
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
 
@@ -88,6 +91,68 @@ def test_what_fails_again_and_again_is_logged_once_until_it_is_over(
     ]
 
 
+@pytest.mark.parametrize(
+    ("state", "is_refused"),
+    [
+        *((state, True) for state in ("XX001", "XX002", "42P01", "42883")),
+        *((state, False) for state in ("53300", "25P03", "25P04", "57P01", "08P01")),
+    ],
+)
+def test_a_fault_of_the_server_or_its_schema_is_no_bug(
+    database: Database, state: str, *, is_refused: bool
+) -> None:
+    with pytest.raises(ServiceUnavailable) as failed, database.single() as transaction:
+        transaction.run(f"DO $$BEGIN RAISE SQLSTATE '{state}' USING MESSAGE = 'text'; END$$")
+    assert (failed.value.code, isinstance(failed.value, ServiceRefused)) == (state, is_refused)
+    assert failed.value.answer.startswith("text")
+
+
+def test_a_missing_part_of_the_schema_is_reported_with_the_remedy(database: Database) -> None:
+    with pytest.raises(ServiceRefused) as refused, database.single() as transaction:
+        transaction.run("SELECT FROM not_there")
+    assert refused.value.answer == (
+        'relation "not_there" does not exist; if no restore is under way, run'
+        " `python -m storage.release`"
+    )
+
+
+def test_a_session_that_ends_in_a_transaction_keeps_its_first_error(database: Database) -> None:
+    with pytest.raises(ServiceUnavailable) as ended, database.transaction() as transaction:
+        # The session ends in the statement, and the rollback fails in its turn.
+        transaction.run("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert ended.value.answer.startswith(
+        ("server closed the connection", "terminating connection due to administrator command")
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_refusal_before_the_session_is_read_in_every_encoding(encoding: str) -> None:
+    text = "autenticação do tipo senha falhou"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=_answers, args=(listener, text.encode(encoding)), daemon=True).start()
+        url = f"postgresql://any:secret@127.0.0.1:{listener.getsockname()[1]}/any?sslmode=disable"
+        errors = [_ask(url), _session_failure(url)]
+
+    for error in errors:
+        assert isinstance(error, ServiceRefused)
+        assert error.answer.endswith(f"FATAL: {text}")
+
+
+def _session_failure(url: str) -> ServiceUnavailable:
+    with pytest.raises(ServiceUnavailable) as failed:
+        connection_check.ask(url)
+    return failed.value
+
+
+def _answers(listener: socket.socket, text: bytes) -> None:
+    fields = b"SFATAL\0VFATAL\0C28P01\0M" + text + b"\0\0"
+    for _ in range(2):
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(1024)
+            peer.sendall(b"E" + struct.pack("!i", len(fields) + 4) + fields)
+
+
 def test_what_a_role_may_not_do_is_a_refusal_and_no_bug(
     servers: EmbeddedServers, database_url: str
 ) -> None:
@@ -142,6 +207,27 @@ def test_release_refuses_sessions_that_cannot_hold_every_text(
 
     assert code == 1
     assert printed.startswith("autos release: DATABASE_URL: its sessions have the encoding LATIN1")
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("DROP SCHEMA public CASCADE", "no schema has been selected to create in"),
+        ("CREATE TABLE jobs (id int)", 'relation "jobs" already exists'),
+    ],
+)
+def test_release_reports_why_it_cannot_migrate_a_database(
+    servers: EmbeddedServers, statement: str, text: str
+) -> None:
+    url = create_database(servers.env["DATABASE_URL"], "not_migrated")
+    with closing(psycopg2.connect(url)) as connection:
+        connection.cursor().execute(statement)
+        connection.commit()
+
+    database = Database(url, max_connections=1)
+    with closing(database), pytest.raises(ConfigurationError) as problem:
+        migrate(database)
+    assert str(problem.value) == f"DATABASE_URL: the database cannot be migrated: {text}."
 
 
 def test_release_reports_what_the_store_rejects(servers: EmbeddedServers) -> None:

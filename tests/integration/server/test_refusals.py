@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +22,8 @@ from server.dependencies import ServerDependencies
 from server.rpc.error_interceptor import ErrorInterceptor
 from server.rpc.service import DownloadService
 from storage.clients.client_registry import CallingClient, ClientLimits
+from storage.postgres.database import Database
+from storage.postgres.migrate import migrate
 from storage.settings import Settings
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.contract_reasons import METHOD_NAMES
@@ -100,9 +102,22 @@ def test_without_postgresql_every_method_is_unavailable_for_now(servers: Embedde
         assert found.retry_after_s, method
 
 
+COLUMNS = (
+    "SELECT relname, attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
+    " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND attnum > 0"
+)
+
+
 def test_a_fault_of_ours_is_internal_with_nothing_but_its_id(servers: EmbeddedServers) -> None:
-    # The database is not migrated: every statement meets a missing table.
-    url = create_database(servers.env["DATABASE_URL"], "not_migrated")
+    # Every statement meets a missing column.
+    url = create_database(servers.env["DATABASE_URL"], "without_columns")
+    with closing(Database(url, max_connections=1)) as database:
+        migrate(database)
+        with database.raw() as db:
+            for table, column in db.execute_sql(COLUMNS).fetchall():
+                db.execute_sql(
+                    f'ALTER TABLE "{table}" RENAME COLUMN "{column}" TO "other_{column}"'
+                )
     with _parts(servers, url) as parts, structlog.testing.capture_logs() as logged:
         refusals = asyncio.run(_refusals(parts))
 

@@ -259,7 +259,7 @@ async def _started(api: Any, request: pb.StartDownloadRequest) -> pb.StartDownlo
     return answer
 
 
-def test_a_start_function_that_is_missing_is_logged_as_an_error(
+def test_a_start_function_that_is_missing_is_a_refusal_that_names_it_and_the_remedy(
     parts: ServerDependencies, database: Database
 ) -> None:
     name = sql.function("start_jobs").name
@@ -281,10 +281,12 @@ def test_a_start_function_that_is_missing_is_logged_as_an_error(
     finally:
         rename("missing", name)
 
-    assert code == grpc.StatusCode.INTERNAL
-    assert "jobs not started together" in [
-        line["event"] for line in lines if line["log_level"] == "error"
-    ]
+    assert code == grpc.StatusCode.UNAVAILABLE
+    assert "jobs not started together" in [line["event"] for line in lines]
+    [refused] = [line for line in lines if line["event"] == "part refuses"]
+    assert refused["code"] == "42883"
+    assert f"function {name}(" in refused["answer"]
+    assert refused["answer"].endswith("run `python -m storage.release`")
 
 
 def test_a_start_returns_the_place_of_its_job_once_the_scheduler_has_published_it(
