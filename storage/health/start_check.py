@@ -118,7 +118,7 @@ def _valkey(url: str) -> str:
     try:
         valkey_check.ask(url, limit_s=LIMIT_S)
     except ServiceRefused as error:
-        return f"REDIS_URL: {error.detail}"
+        return "" if error.code in valkey_check.PASSING else f"REDIS_URL: {error.detail}"
     except ServiceUnavailable:
         if is_sentinel_url(url):
             return ""

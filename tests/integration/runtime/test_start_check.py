@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 from urllib.parse import SplitResult, urlsplit
 from uuid import uuid4
 
@@ -170,6 +171,27 @@ def test_an_answer_of_valkey_that_passes_is_no_refusal(answer: str) -> None:
     found = meaning(BaseParser.parse_error(answer))
     assert not isinstance(found, ServiceRefused)
     assert found.code == answer.partition(" ")[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_reported"),
+    [("OOM no memory", False), ("MISCONF no disk", False), ("NOAUTH no password", True)],
+)
+def test_a_valkey_that_accepts_no_command_for_now_does_not_prevent_the_start(
+    env: dict[str, str], objects: object, answer: str, *, is_reported: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=_answers, args=(listener, answer), daemon=True).start()
+        url = f"redis://:any@127.0.0.1:{listener.getsockname()[1]}/0"
+        assert bool(_problem(env, REDIS_URL=url)) == is_reported
+
+
+def _answers(listener: socket.socket, text: str) -> None:
+    """Answer each command of one connection with the same error."""
+    peer, _ = listener.accept()
+    with peer:
+        while commands := peer.recv(65536).count(b"*"):
+            peer.sendall(f"-{text}\r\n".encode() * commands)
 
 
 def test_the_commands_that_valkey_does_not_permit_are_named(env: dict[str, str]) -> None:
