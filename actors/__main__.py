@@ -106,13 +106,13 @@ def _queues(role: str, settings: Settings) -> list[str]:
     from actors.messaging.enqueuer import upload_queue
     from actors.tasks import DOWNLOAD_QUEUE, LIST_QUEUE, WEBHOOK_QUEUE, broker
 
-    match role:
-        case "worker":
-            return [LIST_QUEUE, DOWNLOAD_QUEUE]
-        case "notifier":
-            return [WEBHOOK_QUEUE]
-    # The files of an uploader are on its host, so its spool has its own queue.
+    if role == "notifier":
+        return [WEBHOOK_QUEUE]
+    # Opened here, so that a folder that cannot be used is one sentence.
     spool = Spool(settings.spool_dir, settings.spool_id, settings.spool_max_bytes)
+    if role == "worker":
+        return [LIST_QUEUE, DOWNLOAD_QUEUE]
+    # The files of an uploader are on its host, so its spool has its own queue.
     queue = upload_queue(spool.spool_id)
     broker.declare_queue(queue)
     return [queue]

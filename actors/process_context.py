@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import dramatiq
+import structlog
 
 if TYPE_CHECKING:
     from actors.pipeline.upload import Uploader
     from actors.pipeline.worker import Worker
     from actors.webhook.notifier import Notifier
 
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Part = TypeVar("Part")
 
@@ -66,8 +69,16 @@ class Runtime(dramatiq.Middleware):
         self._build = build
 
     def after_process_boot(self, _broker: dramatiq.Broker) -> None:
-        """Build the dependencies of this process's actors."""
-        _here.append(self._build())
+        """Build the dependencies of this process's actors. End the process if that fails.
+
+        Dramatiq logs the error of a middleware and goes on. The process would take messages, and
+        fail each of them.
+        """
+        try:
+            _here.append(self._build())
+        except Exception:
+            log.exception("the process cannot work, so it ends")
+            raise SystemExit(1) from None
 
     def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
         """Let running work give its leases back."""

@@ -7,7 +7,6 @@ and there is plenty of room. A spool file is never synced, because a lost one is
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import time
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
-from storage.errors import PermanentError, ServiceUnavailable, before_request
+from storage.environment.disk_errors import disk_errors, folder_trouble, record_use
+from storage.errors import ConfigurationError, PermanentError, ServiceUnavailable, before_request
 
 ID_FILE = "spool.id"
 LOCK_FILE = "spool.lock"
@@ -101,12 +101,22 @@ class Spool:
     """A folder of spool files, with the spool's identity."""
 
     def __init__(self, folder: Path, spool_id: UUID | None, max_bytes: int) -> None:
+        """Make the folder if it is missing. Raises ConfigurationError if it cannot be used."""
         self._folder = folder
         self._max_bytes = max_bytes
         self._counted = float("-inf")
         self._is_roomy = False
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.spool_id = spool_id or self._identity()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.spool_id = spool_id or self._identity()
+        except OSError as error:
+            raise ConfigurationError(
+                f"SPOOL_DIR: the folder {folder} cannot be used: {error.strerror}."
+            ) from error
+        except ValueError as error:
+            raise ConfigurationError(
+                f"SPOOL_DIR: the file {folder / ID_FILE} holds no UUID: delete it."
+            ) from error
 
     def _identity(self) -> UUID:
         path = self._folder / ID_FILE
@@ -153,7 +163,7 @@ class Spool:
         stays = self._has_plenty if in_memory else _never
         try:
             with (
-                no_room(),
+                disk_errors(),
                 closing(SpoolFile(lambda: self._open(path), self._reserve, stays)) as file,
             ):
                 with before_request():
@@ -161,7 +171,8 @@ class Spool:
                 yield file
                 file.end()
         except BaseException:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             raise
 
     def keep(self, lease: UUID, data: bytes) -> None:
@@ -172,6 +183,7 @@ class Spool:
     @staticmethod
     def _open(path: Path) -> BinaryIO:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        record_use()
         return os.fdopen(descriptor, "wb", buffering=BUFFER_BYTES)
 
     def _reserve(self, descriptor: int, size_bytes: int, spare_bytes: int) -> int:
@@ -220,8 +232,11 @@ class Spool:
         return len(sizes_bytes), sum(sizes_bytes)
 
     def trouble(self) -> str:
-        """Return why a file of a usual size has no room now; empty if it has."""
-        return self._lack(UNKNOWN_SIZE_BYTES)
+        """Return why a file of a usual size cannot be written now; empty if it can."""
+        try:
+            return folder_trouble(self._folder) or self._lack(UNKNOWN_SIZE_BYTES)
+        except OSError as error:
+            return f"The folder of the spool cannot be used: {error.strerror}."
 
     def _sizes_bytes(self) -> Iterator[int]:
         with os.scandir(self._folder) as entries:
@@ -255,14 +270,3 @@ def _replace(path: Path, text: str) -> None:
 
 def _never() -> bool:
     return False
-
-
-@contextmanager
-def no_room() -> Iterator[None]:
-    """Translate a full disk into ServiceUnavailable: the file waits, and no attempt counts."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise ServiceUnavailable("Room in the spool") from error
-        raise

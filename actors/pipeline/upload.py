@@ -22,6 +22,7 @@ from actors.pipeline.object_writer import (
 )
 from actors.resilience.retry import retry_until_available
 from storage.documents import uploads
+from storage.environment import disk_errors
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.portal import attempts
 from storage.portal.document_claims import CheckedFile
@@ -114,6 +115,11 @@ class Uploader:
         except ServiceUnavailable as error:
             span.fail(error.reason)
             self._postpone(file, error)
+            return None, False
+        except OSError as error:
+            # The file is there and cannot be read.
+            span.fail("UNAVAILABLE")
+            self._postpone(file, disk_errors.refusal(error))
             return None, False
 
     def _lose(self, file: CheckedFile) -> None:

@@ -15,8 +15,8 @@ from tempfile import SpooledTemporaryFile
 
 from actors.case_file.case_limits import MOST_BYTES, MOST_VALUES, ListingTooLarge
 from actors.resilience.exchange_deadline import Deadline
+from storage.environment.disk_errors import disk_errors
 from storage.errors import ServiceUnavailable, TransientError
-from storage.spool import no_room
 
 # Above one of these, a listing is large.
 LARGE_BYTES = 1024 * 1024
@@ -87,7 +87,7 @@ class ListingBody:
             raise ListingTooLarge(f"{MOST_BYTES // 2**20} MiB")
         if self.values_at_most > MOST_VALUES:
             raise ListingTooLarge(f"{MOST_VALUES:,} values")
-        with no_room():
+        with disk_errors():
             self._file.write(chunk)
 
     def read(self) -> bytes:

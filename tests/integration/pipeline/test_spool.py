@@ -14,8 +14,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from storage.errors import PermanentError, ServiceUnavailable
-from storage.spool import GROWTH_BYTES, HEADROOM_BYTES, UNKNOWN_SIZE_BYTES, Spool
+from storage.errors import ConfigurationError, PermanentError, ServiceUnavailable
+from storage.spool import GROWTH_BYTES, HEADROOM_BYTES, ID_FILE, UNKNOWN_SIZE_BYTES, Spool
 from tests.integration.harness.concurrency import run_concurrently
 
 MIB = 1024 * 1024
@@ -53,6 +53,19 @@ def test_processes_that_begin_at_once_agree_on_the_identity(tmp_path: Path) -> N
     made = run_concurrently([lambda: Spool(tmp_path / "spool", None, MIB)] * 10)
 
     assert len({spool.spool_id for spool in made}) == 1
+
+
+@pytest.mark.parametrize("spoiled", ["folder", "identity"])
+def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path, spoiled: str) -> None:
+    folder = tmp_path / "spool"
+    if spoiled == "folder":
+        folder.write_text("a file")
+    else:
+        folder.mkdir()
+        (folder / ID_FILE).write_text("no UUID")
+
+    with pytest.raises(ConfigurationError, match=r"^SPOOL_DIR: the "):
+        Spool(folder, None, MIB)
 
 
 # Files.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import requests
+from structlog.testing import capture_logs
 
 from actors.pipeline.object_writer import BucketHealth
 from storage.errors import ServiceUnavailable
@@ -231,6 +233,29 @@ def test_what_finds_no_room_in_the_spool_is_requested_again_later(
     assert pipeline.recorder.answered.await_freed(WAIT_S)
     assert held_slots(pipeline.database, longer_than_s=2) == 0
     factories.age(pipeline.database, job_id, 60)
+    pipeline.work()
+    assert _is_stored(pipeline, objects, job_id)
+
+
+def test_a_spool_that_cannot_be_used_holds_documents_and_counts_nothing(
+    pipeline: PipelineHarness, objects: Objects, away: Objects, tmp_path: Path
+) -> None:
+    # Given a disk that is gone while the bucket is unavailable
+    _, job_id = _listed(pipeline, 1)
+    spool = Spool(tmp_path / "gone", pipeline.spool.spool_id, ROOM_BYTES)
+    shutil.rmtree(tmp_path / "gone")
+
+    with capture_logs() as lines:
+        for _ in range(2):
+            pipeline.with_bucket(away).with_slices(spool=spool).download(job_id)
+            factories.age(pipeline.database, job_id, 60)
+
+    (row,) = factories.documents(pipeline.database, job_id)
+    assert (row["state"], row["attempt_count"], row["lost_lease_count"]) == ("PENDING", 0, 0)
+    refused = [line for line in lines if line["event"] == "part refuses"]
+    assert [(line["part"], line["code"]) for line in refused] == [("The spool", "ENOENT")]
+    assert "exc_info" not in str(lines)
+    assert spool.trouble() == "The folder of the spool does not exist."
     pipeline.work()
     assert _is_stored(pipeline, objects, job_id)
 
