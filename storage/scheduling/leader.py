@@ -21,11 +21,14 @@ def lead(database: Database, holder: UUID, *, sends: bool) -> bool:
     themselves. Raises ServiceUnavailable.
     """
     now = fn.clock_timestamp()
+    # A later end than any lease can have was set before the clock of the database went back, for
+    # example at a failover.
+    is_over = (Leader.lease_until < now) | (Leader.lease_until > time_after(2 * LEASE_S))
     query = Leader.update(
         holder=holder,
         lease_until=time_after(LEASE_S),
         sends_time=now if sends else Leader.sends_time,
-    ).where(Leader.holder.is_null() | (Leader.holder == holder) | (Leader.lease_until < now))
+    ).where(Leader.holder.is_null() | (Leader.holder == holder) | is_over)
     with database.autocommit() as transaction:
         return transaction.execute(query) == 1
 

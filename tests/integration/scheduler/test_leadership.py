@@ -51,6 +51,17 @@ def test_of_several_schedulers_one_leads(database: Database, start: Start) -> No
     assert sum(each.term is not None for each in schedulers) == 1
 
 
+def test_a_lease_from_before_the_database_s_clock_went_back_holds_no_scheduler_up(
+    database: Database,
+) -> None:
+    assert leader.lead(database, uuid4(), sends=True)
+    assert not leader.lead(database, uuid4(), sends=True)
+
+    factories.execute(database, "UPDATE leader SET lease_until = lease_until + interval '1 hour'")
+
+    assert leader.lead(database, uuid4(), sends=True)
+
+
 def test_a_leader_that_ends_is_followed_at_once(database: Database) -> None:
     first, second = (Leadership(database, lambda: True) for _ in range(2))
     first.start()
