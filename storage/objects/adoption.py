@@ -17,6 +17,7 @@ from storage.errors import ConfigurationError
 from storage.models import Document, Installation, SweepCandidate
 from storage.objects import installation
 from storage.objects.installation import ADOPT
+from storage.objects.object_names import CASES
 from storage.objects.object_store import Objects
 from storage.objects.sweeps import batches, limit, unnamed
 from storage.postgres.database import Database
@@ -66,7 +67,10 @@ def _keys_in_rows(prefix: str) -> Any:
         .distinct()
         .alias("keys")
     )
-    count, is_here = fn.count(SQL("*")), fn.starts_with(keys.c.object_key, prefix)
+    count, key = fn.count(SQL("*")), keys.c.object_key
+    # A longer prefix may begin with this one, such as a/ and a/b/.
+    folder = fn.split_part(fn.substr(key, len(prefix) + 1), "/", 2)
+    is_here = fn.starts_with(key, prefix) & (folder == CASES)
     return (
         Document.select(
             count.filter(is_here).alias("here"), count.filter(~is_here).alias("elsewhere")
@@ -106,6 +110,9 @@ def _set_first_mark(database: Database, objects: Objects, ours: UUID) -> None:
         )
     if found.there:
         _spare_what_is_there(database, objects, ours)
+    else:
+        row = installation.ensure(database)
+        objects.write(installation.beat_key(objects, ours), str(row.beat).encode())
     objects.write(installation.mark_key(objects), str(ours).encode(), is_new=True)
 
 
@@ -122,7 +129,7 @@ def adopt(database: Database, objects: Objects) -> Contents:
 
 
 def _spare_what_is_there(database: Database, objects: Objects, ours: UUID) -> None:
-    number = installation.beat_of(objects, ours)
+    number = installation.beat_of(objects, ours) or 0
     with database.autocommit() as transaction:
         row = transaction.fetch_one(
             Installation.update(beat=fn.greatest(Installation.beat, number) + 1)

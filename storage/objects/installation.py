@@ -19,6 +19,7 @@ from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 
 ADOPT = "`python -m storage.release --adopt-bucket`"
+OWNER_CAP = 80
 NO_ROW = "The database names no installation: run `python -m storage.release`."
 
 
@@ -69,13 +70,14 @@ def beat_key(objects: Objects, installation_id: UUID) -> str:
 def owner(objects: Objects) -> str | None:
     """Return the id in the bucket's mark; None without a mark. Raises ServiceUnavailable."""
     mark = objects.read(mark_key(objects))
-    return None if mark is None else mark.decode(errors="replace").strip()
+    # It is in sentences and in a row. The page of a proxy would be long.
+    return None if mark is None else " ".join(mark.decode(errors="replace").split())[:OWNER_CAP]
 
 
-def beat_of(objects: Objects, installation_id: UUID) -> int:
-    """Return the beat that the bucket holds for an installation, 0 without one."""
+def beat_of(objects: Objects, installation_id: UUID) -> int | None:
+    """Return the beat that the bucket holds for an installation, None without one."""
     number = (objects.read(beat_key(objects, installation_id)) or b"").strip()
-    return int(number) if number.isdigit() else 0
+    return int(number) if number.isdigit() else None
 
 
 def disagreement(database: Database, objects: Objects) -> str:
@@ -92,6 +94,9 @@ def disagreement(database: Database, objects: Objects) -> str:
     if found != str(row.installation_id):
         return f"{objects.place} belongs to another installation, {found}."
     number = beat_of(objects, row.installation_id)
+    if number is None:
+        # Nothing shows which of the two is older.
+        return f"{objects.place} has lost the beat of this installation: run {ADOPT}."
     # Read after the bucket: the database that wrote this number has the same one or a larger one.
     row = read(database)
     if row is None or number > row.beat:

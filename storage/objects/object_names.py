@@ -8,6 +8,8 @@ from urllib.parse import quote
 from uuid import UUID
 
 NAME_CAP = 200
+# The folder of the cases in the folder of a client.
+CASES = "processos"
 # The part of every key between the case and its documents.
 FOLDER = "/documentos/"
 # The bucket may be shared: no other object in it is ever changed.

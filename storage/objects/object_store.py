@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -13,6 +14,7 @@ from http import HTTPStatus
 from typing import IO, cast
 from uuid import uuid4
 
+from minio.datatypes import Object
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error, ServerError
 
@@ -28,6 +30,8 @@ from storage.refusals import RefusalWatch
 # the statuses for a header that they do not support.
 EXISTS = {"PreconditionFailed", "ConditionalRequestConflict"}
 NOT_SUPPORTED = {400, 501}
+# The code for a listing that returns its first portion in place of the next one.
+NOT_CONTINUED = "NOT_CONTINUED"
 # A store may have no request that deletes several objects.
 NO_SUCH_OPERATION = {400, 405, 501}
 
@@ -137,10 +141,19 @@ class Objects(StoreConnection):
         there = set()
         with self._asking("LIST"):
             for folder in folders:
-                for item in self._minio.list_objects(self._store.bucket, folder, recursive=True):
+                for item in self._items(folder):
                     if sizes.get(str(item.object_name)) == item.size:
                         there.add(str(item.object_name))
         return there
+
+    def _items(self, prefix: str) -> Iterator[Object]:
+        """Return the objects with a prefix. A store that does not continue a listing repeats it."""
+        first = None
+        for item in self._minio.list_objects(self._store.bucket, prefix=prefix, recursive=True):
+            if first is not None and item.object_name == first:
+                raise StoreRefused("LIST", NOT_CONTINUED, "The listing begins again.")
+            first = first or item.object_name
+            yield item
 
     def _size_of(self, key: str) -> int | None:
         with self._asking("HEAD"):
@@ -172,9 +185,7 @@ class Objects(StoreConnection):
 
     def _with_keys(self, form: re.Pattern[str]) -> Iterator[BucketObject]:
         with self._asking("LIST"):
-            for item in self._minio.list_objects(
-                self._store.bucket, prefix=self.prefix, recursive=True
-            ):
+            for item in self._items(self.prefix):
                 key, stored = str(item.object_name), item.last_modified
                 if stored is not None and form.fullmatch(key, len(self.prefix)):
                     yield BucketObject(key, stored)
@@ -244,7 +255,14 @@ class Objects(StoreConnection):
         with self._asking("DELETE"):
             if "DELETE of many" in self._lacks or not self._deleted_together(keys):
                 for key in keys:
-                    self._deleting.remove_object(self._store.bucket, key)
+                    self._delete_alone(key)
+
+    def _delete_alone(self, key: str) -> None:
+        try:
+            self._deleting.remove_object(self._store.bucket, key)
+        except S3Error as error:
+            if error.code != "NoSuchKey":
+                raise
 
     def _deleted_together(self, keys: Sequence[str]) -> bool:
         """Delete objects with one request. Return False if the store has no such request."""
@@ -264,10 +282,15 @@ class Objects(StoreConnection):
         """Put, head, get and delete an object. Raises StoreRefused, ServiceUnavailable."""
         data, key = b"%b\n" % uuid4().hex.encode(), f"{self.prefix}{PROBE}-{uuid4()}"
         self.put(Upload(data, key, len(data), sha256(data).hexdigest(), "text/plain", "probe.txt"))
-        if self._size_of(key) != len(data):
-            raise StoreRefused("HEAD", "NotThere", "the object's size is wrong")
-        if self.read(key) != data:
-            raise StoreRefused("GET", "NotThere", "the object's bytes are wrong")
+        try:
+            if self._size_of(key) != len(data):
+                raise StoreRefused("HEAD", "NotThere", "the object's size is wrong")
+            if self.read(key) != data:
+                raise StoreRefused("GET", "NotThere", "the object's bytes are wrong")
+        except ServiceUnavailable:
+            with suppress(ServiceUnavailable):
+                self.delete([key])
+            raise
         self.delete([key])
 
     def url(self, key: str, *, lifetime_s: int) -> tuple[str, datetime]:

@@ -86,7 +86,7 @@ def translated(operation: str) -> Iterator[None]:
         # minio could not read an answer with a status of success. Other calls read none.
         if operation not in READ_BY_MINIO:
             raise
-        raise StoreRefused(operation, NOT_OF_S3, type(error).__name__) from error
+        raise StoreRefused(operation, NOT_OF_S3, _line(str(error))) from error
 
 
 class StorePools(urllib3.PoolManager):

@@ -274,6 +274,48 @@ def test_a_database_that_is_older_than_its_bucket_deletes_nothing_until_it_adopt
     assert _keys(bucket) == [lost]
 
 
+@pytest.mark.parametrize("left", [None, b"", b"<html>closed</html>"])
+def test_a_bucket_that_has_lost_its_beat_loses_nothing_until_it_is_adopted(
+    database: Database, bucket: Objects, left: bytes | None
+) -> None:
+    # Given a bucket that was copied without its beat, or whose beat cannot be read
+    adoption.claim(database, bucket)
+    beat = installation.beat_key(bucket, installation.ensure(database).installation_id)
+    assert installation.beat(database, bucket) == ""
+    key = _put(bucket)
+    bucket.delete([beat])
+    if left is not None:
+        bucket.write(beat, left)
+
+    # Then nothing shows whether the database is the older of the two
+    assert "has lost the beat" in installation.beat(database, bucket)
+    assert _sweep_twice(database, bucket) == 0
+    adoption.adopt(database, bucket)
+    assert installation.beat(database, bucket) == ""
+    assert _keys(bucket) == [key]
+
+
+def test_a_page_in_place_of_a_mark_is_cut_in_the_sentence(
+    database: Database, bucket: Objects
+) -> None:
+    bucket.write(installation.mark_key(bucket), b"<html>\n" + b"x" * 10_000)
+    with pytest.raises(ConfigurationError) as refused:
+        adoption.claim(database, bucket)
+    assert len(str(refused.value)) < 500
+    assert "\n" not in str(refused.value)
+
+
+def test_rows_under_a_longer_prefix_are_elsewhere(
+    database: Database, bucket: Objects, own_store: ObjectStore
+) -> None:
+    below = Objects(replace(own_store, prefix="a/b/"), max_connections=2)
+    _store(database, below)
+    for prefix in ("", "a/"):
+        above = Objects(replace(own_store, prefix=prefix), max_connections=2)
+        assert adoption.contents(database, above) == Contents(0, 0, missing=0, elsewhere=1)
+    assert adoption.contents(database, below) == Contents(1, 0, missing=0, elsewhere=0)
+
+
 def test_a_bucket_without_a_mark_or_with_another_s_loses_nothing(
     database: Database, bucket: Objects
 ) -> None:

@@ -159,3 +159,38 @@ def test_the_start_check_reads_every_body(store: ObjectStore, proxy: StoreProxy)
     with pytest.raises(ServiceRefused) as refused:
         check.ask()
     assert refused.value.code == "AccessDenied"
+
+
+def test_a_listing_that_is_not_continued_is_a_refusal(
+    store: ObjectStore, proxy: StoreProxy
+) -> None:
+    # Given a store that answers the first portion of a listing again and again
+    stored = "<LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+    item = f"<Contents><Key>{KEY}</Key>{stored}<Size>1</Size><ETag>x</ETag></Contents>"
+    page = f"<R><Name>any</Name><IsTruncated>true</IsTruncated>{item}</R>"
+    proxy.rule = lambda *_: No(200, page=page.encode())
+    with pytest.raises(StoreRefused) as refused:
+        list(_bucket(store, proxy).documents())
+    assert refused.value.code == "NOT_CONTINUED"
+
+
+def test_the_deletion_of_a_missing_object_is_no_refusal(
+    store: ObjectStore, proxy: StoreProxy
+) -> None:
+    answers = {"POST": No(501, "NotImplemented"), "DELETE": No(404, "NoSuchKey")}
+    proxy.rule = lambda method, *_: answers.get(method)
+    _bucket(store, proxy).delete([KEY, f"{KEY}2"])
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_a_probe_that_fails_leaves_no_object(
+    store: ObjectStore, objects: Objects, proxy: StoreProxy, method: str
+) -> None:
+    proxy.rule = lambda sent, *_: No(403, "AccessDenied") if sent == method else None
+    below = replace(store, endpoint_url=proxy.url, prefix=f"probed/{uuid4()}/")
+    with pytest.raises(StoreRefused):
+        Objects(below, max_connections=2).probe()
+
+    client = store.client(store.endpoint_url)
+    found = client.list_objects(store.bucket, prefix=below.prefix, recursive=True)
+    assert list(found) == []

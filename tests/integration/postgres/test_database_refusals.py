@@ -101,14 +101,14 @@ def test_what_fails_again_and_again_is_logged_once_until_it_is_over(
 def test_a_fault_of_the_server_or_its_schema_is_no_bug(
     database: Database, state: str, *, is_refused: bool
 ) -> None:
-    with pytest.raises(ServiceUnavailable) as failed, database.single() as transaction:
+    with pytest.raises(ServiceUnavailable) as failed, database.autocommit() as transaction:
         transaction.run(f"DO $$BEGIN RAISE SQLSTATE '{state}' USING MESSAGE = 'text'; END$$")
     assert (failed.value.code, isinstance(failed.value, ServiceRefused)) == (state, is_refused)
     assert failed.value.answer.startswith("text")
 
 
 def test_a_missing_part_of_the_schema_is_reported_with_the_remedy(database: Database) -> None:
-    with pytest.raises(ServiceRefused) as refused, database.single() as transaction:
+    with pytest.raises(ServiceRefused) as refused, database.autocommit() as transaction:
         transaction.run("SELECT FROM not_there")
     assert refused.value.answer == (
         'relation "not_there" does not exist; if no restore is under way, run'
