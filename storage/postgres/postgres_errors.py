@@ -50,17 +50,20 @@ TEXT_STATES = (
     (re.compile(r'role "[^"]*" does not exist'), REFUSED_ROLE),
     (re.compile(r"is not permitted to log in|no such user"), REFUSED_ROLE),
     (re.compile(r"no pg_hba\.conf entry|pg_hba\.conf rejects|authentication failed"), REFUSED_ROLE),
+    (re.compile(r"requires a valid client certificate"), REFUSED_ROLE),
     (re.compile(r'database "[^"]*" does not exist|no such database'), NO_DATABASE),
     (re.compile(r"permission denied for database"), INSUFFICIENT_PRIVILEGE),
 )
 NOT_CONNECTED = "NOT_CONNECTED"
-# These texts are permanent, although no server has given them a severity.
-REFUSING_TEXTS = (
-    "does not support SSL",
-    "certificate verify failed",
-    "root certificate",
-    "does not match host name",
-    "no password supplied",
+# These texts are permanent, although they have no SQLSTATE: libpq, TLS or a pooler refuses what the
+# URL contains.
+REFUSING_TEXTS = re.compile(
+    r"does not support SSL|certificate verify failed|root certificate|does not match host name"
+    r"|SSL error: .*alert|SSL required|no password supplied|channel binding required"
+    r"|authentication method requirement|invalid integer value|invalid port number"
+    r"|invalid \w+ value: |could not match \d+ |definition of service"
+    r"|unrecognized configuration parameter|invalid value for parameter"
+    r"|unsupported startup parameter"
 )
 
 
@@ -112,7 +115,7 @@ def _cause(error: peewee.PeeweeException) -> BaseException:
 
 
 def _unavailable(state: str | None, answer: str) -> ServiceUnavailable:
-    if state is None and any(text in answer for text in REFUSING_TEXTS):
+    if state is None and REFUSING_TEXTS.search(answer):
         return ServiceRefused(PART, "session", NOT_CONNECTED, answer)
     is_refused = _is_fatal(answer) if state is None else not _is_passing(state)
     code = state or (_state_of(answer) if is_refused else "NO_ANSWER")

@@ -88,6 +88,11 @@ def test_a_wrong_database_or_user_is_reported(env: dict[str, str]) -> None:
         ('FATAL:  no pg_hba.conf entry for host "h", user "u", no encryption', "28000", True),
         ('FATAL:  role "autos" is not permitted to log in', "28000", True),
         ("FATAL:  no such user: autos", "28000", True),
+        ("FATAL:  connection requires a valid client certificate", "28000", True),
+        ("FATAL:  unsupported startup parameter: options", "NOT_CONNECTED", True),
+        ("FATAL:  SSL required", "NOT_CONNECTED", True),
+        ("SSL error: tlsv13 alert certificate required", "NOT_CONNECTED", True),
+        ("SSL error: unexpected eof while reading", "NO_ANSWER", False),
         ("FATAL:  no such database: autos", "3D000", True),
         ("FATAL:  no more connections allowed (max_client_conn)", "NO_ANSWER", False),
         ("FATAL:  server login has been failing, try again later", "NO_ANSWER", False),
@@ -99,6 +104,24 @@ def test_the_text_of_a_refused_session_has_its_code(text: str, code: str, is_ref
     # libpq gives no code. The embedded PostgreSQL has no passwords; `make debian` uses some.
     found = connection_failure(psycopg2.OperationalError(text))
     assert (found.code, isinstance(found, ServiceRefused)) == (code, is_refused)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "connect_timeout=abc",
+        "port=99999",
+        "sslmode=any",
+        "target_session_attrs=wrong",
+        "service=any",
+        "channel_binding=require",
+        "options=-c%20any%3D1",
+        "options=-c%20work_mem%3Dany",
+    ],
+)
+def test_a_wrong_option_of_the_database_s_url_is_reported(env: dict[str, str], option: str) -> None:
+    problem = _problem(env, DATABASE_URL=f"{env['DATABASE_URL']}&{option}")
+    assert problem.startswith("DATABASE_URL: PostgreSQL refuses session: NOT_CONNECTED (")
 
 
 def test_a_role_that_may_not_connect_is_reported(
