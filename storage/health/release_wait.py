@@ -40,7 +40,9 @@ def await_release(database_url: str) -> bool:
     problems: list[str] = []
     with stopping() as stop:
         # A connection that hangs would delay the handling of a signal in the main thread.
-        waiting = threading.Thread(target=_wait, args=(database_url, stop, problems), daemon=True)
+        waiting = threading.Thread(
+            target=_safely_wait, args=(database_url, stop, problems), daemon=True
+        )
         waiting.start()
         while waiting.is_alive() and not stop.is_set():
             waiting.join(STOP_LOOK_S)
@@ -62,6 +64,15 @@ def stopping() -> Iterator[threading.Event]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _safely_wait(database_url: str, stop: threading.Event, problems: list[str]) -> None:
+    try:
+        _wait(database_url, stop, problems)
+    except Exception:
+        # Otherwise the process would begin as if the release had run.
+        log.exception("the release is not awaited")
+        problems.append("DATABASE_URL: whether the release has run cannot be read.")
 
 
 def _wait(database_url: str, stop: threading.Event, problems: list[str]) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+from structlog.testing import capture_logs
 
 from dev.embedded.embedded_servers import EmbeddedServers
 from storage.errors import ConfigurationError
 from storage.health.release_wait import await_release
+from storage.postgres.database import Database
 from tests.acceptance.deploy.deployment import DEADLINE_S, started
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
+from tests.integration.harness import factories
 
 SOCKET = ".s.PGSQL.5432"
 
@@ -31,6 +34,19 @@ def test_a_refused_session_ends_the_wait(
         await_release(url)
 
     assert "secret" not in str(raised.value)
+
+
+def test_a_defect_ends_the_wait_and_the_process_does_not_begin(
+    database: Database, database_url: str
+) -> None:
+    column = "ALTER TABLE schema_migration RENAME COLUMN {} TO {}"
+    factories.execute(database, column.format("name", "another"))
+    try:
+        with capture_logs() as lines, pytest.raises(ConfigurationError, match="cannot be read"):
+            await_release(database_url)
+    finally:
+        factories.execute(database, column.format("another", "name"))
+    assert [line["log_level"] for line in lines] == ["error"]
 
 
 def test_a_process_that_waits_for_postgres_ends_with_the_sentence_of_its_refusal(
