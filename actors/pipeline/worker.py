@@ -63,7 +63,8 @@ class Worker:
             else:
                 self._work(answer, proposal_id, claimed_at)
         except ServiceUnavailable as error:
-            log.warning("message postponed", job_id=str(job_id), part=error.part)
+            # The part's own line has the cause, once.
+            log.debug("message postponed", job_id=str(job_id), part=error.part)
 
     def poll(self, found: Callable[[], None]) -> bool:
         """Claim any slice while no scheduler proposes, and make its requests.

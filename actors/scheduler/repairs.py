@@ -66,7 +66,8 @@ class Repairs:
         try:
             self._repair_if_leading()
         except ServiceUnavailable as error:
-            log.warning("repairs wait", part=error.part)
+            # The part's own line has the cause, once.
+            log.debug("repairs wait", part=error.part)
             self._suspend_reclaim()
         except Exception:
             log.exception("repairs failed")

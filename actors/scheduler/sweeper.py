@@ -50,7 +50,8 @@ class Sweeper:
             try:
                 self.look()
             except ServiceUnavailable as error:
-                log.warning("sweep postponed", part=error.part)
+                # The part's own line has the cause, once.
+                log.debug("sweep postponed", part=error.part)
             except Exception:
                 log.exception("sweep failed")
 

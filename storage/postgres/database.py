@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,7 +18,7 @@ from storage.errors import RowsLocked, ServiceUnavailable
 from storage.event_counters import OnCount
 from storage.outage_log import OutageLog
 from storage.postgres.pool import ConnectionPool
-from storage.postgres.postgres_errors import meaning
+from storage.postgres.postgres_errors import meaning, refused_subject
 from storage.sql import SqlFunction
 
 Row = dict[str, Any]
@@ -25,7 +26,10 @@ OnChange = Callable[[UUID, int], None]
 
 psycopg2.extras.register_uuid()
 
-SESSION_OPERATION = "session"
+SESSION_OPERATION, STATEMENT_OPERATION = "session", "statement"
+# Other statements may succeed between two that PostgreSQL refuses. So such a refusal is over only
+# when it has not occurred for this long, in seconds.
+STATEMENT_QUIET_S = 60.0
 
 # The options of a connection, unless the URL sets others. A host that is gone is noticed within
 # about 20 s (TCP only). PostgreSQL itself keeps the other settings of a session: see
@@ -113,6 +117,7 @@ class Database:
     """A pool of connections. Thread-safe. Open it after a fork.
 
     `on_count` gets what committed transactions did, `on_use` the use of the pool's connections.
+    `clock`: monotonic seconds.
     """
 
     def __init__(
@@ -123,12 +128,14 @@ class Database:
         on_change: OnChange | None = None,
         on_count: OnCount | None = None,
         on_use: OnCount | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         where = CONNECTION | psycopg2.extensions.parse_dsn(url)
         self._db = ConnectionPool(
             where.pop("dbname"), max_connections=max_connections, on_use=on_use, **where
         )
         self._outages = OutageLog("PostgreSQL")
+        self._refused_statements = OutageLog("PostgreSQL", clock=clock)
         self._on_change = on_change
         self._on_count = on_count
 
@@ -141,13 +148,21 @@ class Database:
             unavailable = meaning(error)
             if unavailable is None:
                 raise
-            if not isinstance(unavailable, RowsLocked):
-                self._outages.failed(SESSION_OPERATION, unavailable)
+            self._log_failure(unavailable)
             raise unavailable from error
         except MaxConnectionsExceeded as error:
             # This process has no free connection.
             raise ServiceUnavailable("PostgreSQL", code=type(error).__name__) from error
         self._outages.succeeded(SESSION_OPERATION)
+        self._refused_statements.end_quiet(STATEMENT_QUIET_S)
+
+    def _log_failure(self, error: ServiceUnavailable) -> None:
+        if isinstance(error, RowsLocked):
+            return
+        if subject := refused_subject(error):
+            self._refused_statements.failed(STATEMENT_OPERATION, error, subject)
+        else:
+            self._outages.failed(SESSION_OPERATION, error)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:

@@ -28,6 +28,10 @@ INTERNAL = "XX"
 # Classes of transient errors: connection, invalid state, rollback, an object in use, and an
 # intervention of an operator (a shutdown, a cancelled statement).
 PASSING = ("08", "25", "40", "55", "57")
+# The classes of errors that concern a whole session, and the class whose texts name an object.
+OF_SESSION = ("08", "28", "3D", "57P", TOO_MANY_CONNECTIONS)
+OF_NAMES = "42"
+STATE_LENGTH = 5
 # libpq returns the answer to an attempt to connect as text only. These texts are transient.
 PASSING_TEXTS = (
     "the database system is",
@@ -122,6 +126,16 @@ def _unavailable(state: str | None, answer: str) -> ServiceUnavailable:
     if is_refused:
         return ServiceRefused(PART, "session", code, answer)
     return ServiceUnavailable(PART, code=code, answer=answer)
+
+
+def refused_subject(error: ServiceUnavailable) -> str:
+    """Return what a failure concerns if it concerns only some statements; empty for others."""
+    code = error.code
+    is_state = len(code) == STATE_LENGTH and any(each.isdigit() for each in code)
+    if not is_state or code.startswith(OF_SESSION):
+        return ""
+    # The texts of other classes may contain a different file or number each time.
+    return error.answer[:NAME_CAP] if code.startswith(OF_NAMES) else code
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from dev.embedded.embedded_servers import EmbeddedServers
 from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
 from storage.postgres import connection_check
-from storage.postgres.database import Database
+from storage.postgres.database import STATEMENT_QUIET_S, Database
 from storage.postgres.migrate import migrate
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
@@ -75,20 +75,31 @@ def test_a_server_that_is_not_there_is_away() -> None:
     assert [line["event"] for line in lines] == ["part is unavailable"]
 
 
-def test_what_fails_again_and_again_is_logged_once_until_it_is_over(
-    database: Database,
+def test_what_fails_again_and_again_is_logged_once_although_other_statements_succeed(
+    direct_url: str,
 ) -> None:
-    with capture_logs() as lines:
-        for _ in range(3):
-            with pytest.raises(ServiceUnavailable), database.autocommit() as transaction:
-                transaction.run("DO $$BEGIN RAISE SQLSTATE '53100' USING MESSAGE = 'full'; END$$")
+    seconds = [0.0]
+    database = Database(direct_url, max_connections=1, clock=lambda: seconds[0])
+    with closing(database), capture_logs() as lines:
+        for number in range(3):
+            for text in ("SELECT FROM not_there", "SELECT FROM nor_there", FULL.format(number)):
+                with pytest.raises(ServiceUnavailable), database.autocommit() as transaction:
+                    transaction.run(text)
+            with database.autocommit() as transaction:
+                transaction.one("SELECT")
+        seconds[0] += 2 * STATEMENT_QUIET_S
         with database.autocommit() as transaction:
             transaction.one("SELECT")
 
-    assert [(line["event"], line.get("code"), line.get("answer")) for line in lines] == [
-        ("part refuses", "53100", "full"),
-        ("part answers again", None, None),
+    refused, over = "part refuses", "part answers again"
+    assert [(line["event"], line.get("code")) for line in lines] == [
+        *((refused, code) for code in ("42P01", "42P01", "53100")),
+        *((over, None) for _ in range(3)),
     ]
+    assert lines[2]["answer"] == "file 0 is full"
+
+
+FULL = "DO $$BEGIN RAISE SQLSTATE '53100' USING MESSAGE = 'file {} is full'; END$$"
 
 
 @pytest.mark.parametrize(
