@@ -24,6 +24,8 @@ WEBHOOK_TESTS = "tests/integration/webhook/test_webhook_tests.py"
 DELIVERIES = "tests/integration/webhook/test_delivery_limits.py"
 OBJECTS = "tests/integration/objects/test_objects.py"
 REFUSALS = "tests/integration/objects/test_store_refusals.py"
+STORE_ANSWERS = "tests/integration/objects/test_store_answers.py"
+DATABASE_REFUSALS = "tests/integration/postgres/test_database_refusals.py"
 UNTRUSTED = "tests/integration/portal/test_portal_untrusted.py"
 SPOOL = "tests/integration/pipeline/test_spool.py"
 DATABASE = "tests/integration/postgres/test_database.py"
@@ -1568,7 +1570,14 @@ _GUEST = (
     _mutant(
         "that a standby follows a leader that is gone",
         "storage/scheduling/leader.py",
-        " | (Leader.lease_until < now)",
+        "is_over = (Leader.lease_until < now)",
+        "is_over = (Leader.lease_until.is_null(True) & False)",
+        LEADERSHIP,
+    ),
+    _mutant(
+        "that a lease from before the clock went back is over",
+        "storage/scheduling/leader.py",
+        " | (Leader.lease_until > time_after(2 * LEASE_S))",
         "",
         LEADERSHIP,
     ),
@@ -1694,9 +1703,65 @@ _GUEST = (
     _mutant(
         "that a server which may only be read is away",
         "storage/postgres/postgres_errors.py",
-        "if isinstance(error, peewee.InternalError) and state == READ_ONLY_SQL_TRANSACTION:",
-        "if False:",
+        "is_session = state in (READ_ONLY_SQL_TRANSACTION, *TRANSACTION_TIMEOUTS)",
+        "is_session = state in TRANSACTION_TIMEOUTS",
         DATABASE,
+    ),
+    _mutant(
+        "that a missing table or function is a refusal",
+        "storage/postgres/postgres_errors.py",
+        "        *UNDEFINED,\n    )\n",
+        "    )\n",
+        DATABASE_REFUSALS,
+    ),
+    _mutant(
+        "that a refused statement is logged once although others succeed",
+        "storage/postgres/database.py",
+        "self._refused_statements.failed(STATEMENT_OPERATION, error, subject)",
+        "self._outages.failed(SESSION_OPERATION, error)",
+        DATABASE_REFUSALS,
+    ),
+    _mutant(
+        "that a page in place of an answer stores nothing",
+        "storage/objects/uploads.py",
+        "ServerError(NOT_STORED, 200) if is_page else None",
+        "None",
+        STORE_ANSWERS,
+    ),
+    _mutant(
+        "that a redirect of the store is a refusal",
+        "storage/objects/store_errors.py",
+        ' | {"redirect": False}',
+        "",
+        STORE_ANSWERS,
+    ),
+    _mutant(
+        "that a store which does not continue a listing is met",
+        "storage/objects/object_store.py",
+        "if first is not None and item.object_name == first:",
+        "if False:",
+        STORE_ANSWERS,
+    ),
+    _mutant(
+        "that a bucket without its beat proves nothing",
+        "storage/objects/installation.py",
+        "    if number is None:\n",
+        "    if False:\n",
+        ADOPTIONS,
+    ),
+    _mutant(
+        "that a disk which cannot be used counts no attempt",
+        "storage/environment/disk_errors.py",
+        "        if error.errno in UNUSABLE:\n",
+        "        if False:\n",
+        STORING,
+    ),
+    _mutant(
+        "that a process which cannot be built ends",
+        "actors/process_context.py",
+        "            raise SystemExit(1) from None\n",
+        "",
+        "tests/unit/pipeline/test_process_context.py",
     ),
     _mutant(
         "that what a sweep took from under a worker is put again, not fetched again",
