@@ -14,13 +14,17 @@ from dataclasses import dataclass, field
 
 import redis
 
-from storage.errors import LimitReached
+from storage.errors import LimitReached, ServiceRefused
+from storage.outage_log import OutageLog
 from storage.valkey.valkey_connections import connect
+from storage.valkey.valkey_errors import PART, meaning
 
 TIMEOUT_S = 0.5
 # Seconds without another Redis command after a failure.
 QUIET_S = 2.0
 MINUTE_MS = 60_000
+# The operation in the log. While Valkey refuses it, the limits count by process.
+OPERATION = "limits of calls"
 # Stores the time at which the bucket will be full again. Returns how many tokens were taken and, if
 # none was, in how many milliseconds one will be there.
 #
@@ -82,6 +86,7 @@ class CallRateLimiter:
         self._quiet_until = 0.0
         self._lock = threading.Lock()
         self._shares: dict[str, _Share] = {}
+        self._outages = OutageLog(PART)
 
     def count(self, client: str, per_minute: int, calls: int = 1) -> None:
         """Count `calls` calls of `client`, all of them or none. Raises LimitReached.
@@ -116,9 +121,14 @@ class CallRateLimiter:
                     keys=[f"autos:{self._rate.key}:{client}"],
                     args=[each_ms, least, _portion(per_minute)],
                 )
-            except redis.RedisError:
+            except redis.RedisError as error:
                 self._quiet_until = self._clock() + QUIET_S
+                refused = meaning(error)
+                # An outage is logged by the part that waits for notifications.
+                if isinstance(refused, ServiceRefused):
+                    self._outages.failed(OPERATION, refused)
             else:
+                self._outages.succeeded(OPERATION)
                 return int(taken), float(wait_ms)
         return _take_here(share, each_ms, self._clock() * 1000, least)
 

@@ -18,8 +18,10 @@ from uuid import uuid4
 import grpc
 import grpc.aio
 import pytest
+import redis
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from structlog.testing import capture_logs
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
@@ -248,6 +250,27 @@ def test_without_redis_each_process_holds_the_rate_for_itself(per_minute: int) -
     now[0] += 60 / per_minute
     assert _may_start(rate, per_minute)
     assert not _may_start(rate, per_minute)
+
+
+def test_a_valkey_that_refuses_the_count_is_logged_once_and_the_rate_holds_for_each_process(
+    redis_url: str,
+) -> None:
+    now, user = [1_000.0], f"u{uuid4().hex}"
+    with redis.Redis.from_url(redis_url) as admin:
+        admin.acl_setuser(user, enabled=True, nopass=True, keys=["*"], commands=["+ping"])
+        try:
+            url = f"redis://{user}:any@{redis_url.rpartition('@')[2]}"
+            rate = CallRateLimiter(url, clock=lambda: now[0])
+            with capture_logs() as lines:
+                for _ in range(3):
+                    assert _may_start(rate, 60)
+                    now[0] += 10
+        finally:
+            admin.acl_deluser(user)
+
+    assert [(line["event"], line["operation"], line["code"]) for line in lines] == [
+        ("part refuses", "limits of calls", "NOPERM")
+    ]
 
 
 def _may_start(rate: CallRateLimiter, per_minute: int) -> bool:
