@@ -24,7 +24,7 @@ from storage.objects import adoption, installation
 from storage.objects.adoption import Contents
 from storage.objects.object_store import Objects
 from storage.objects.store_address import ObjectStore
-from storage.postgres import session_settings
+from storage.postgres import connection_check, session_settings
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate
 from storage.settings import Settings
@@ -67,16 +67,8 @@ def _require_utf8(database: Database) -> None:
     with database.autocommit() as transaction:
         kept = transaction.value(fn.current_setting("server_encoding"))
         sent = transaction.value(fn.current_setting("client_encoding"))
-    if kept != "UTF8":
-        raise ConfigurationError(
-            f"DATABASE_URL: the encoding of the database is {kept}, and Autos needs"
-            " UTF8. Create it with: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0."
-        )
-    if sent != "UTF8":
-        raise ConfigurationError(
-            f"DATABASE_URL: its sessions have the encoding {sent}, and Autos needs"
-            " UTF8. Take client_encoding out of the URL, of PGCLIENTENCODING and of its role."
-        )
+    if problem := connection_check.encoding_problem(kept, sent):
+        raise ConfigurationError(problem)
 
 
 def _adoption_summary(objects: Contents) -> str:

@@ -88,7 +88,10 @@ def session_problem(url: str) -> str:
     Empty if the setting is right, and while PostgreSQL is unavailable.
     """
     try:
-        return check_version(connection_check.ask(url))
+        session = connection_check.ask(url)
+        return check_version(session.version) or connection_check.encoding_problem(
+            session.kept_encoding, session.sent_encoding
+        )
     except ServiceRefused as error:
         return f"DATABASE_URL: {error.detail}" if error.code in WRONG_SESSION else ""
     except ServiceUnavailable:

@@ -124,6 +124,12 @@ def test_a_wrong_option_of_the_database_s_url_is_reported(env: dict[str, str], o
     assert problem.startswith("DATABASE_URL: PostgreSQL refuses session: NOT_CONNECTED (")
 
 
+def test_sessions_that_cannot_store_every_text_are_reported(env: dict[str, str]) -> None:
+    # A worker may have another environment than the release.
+    problem = _problem(env, DATABASE_URL=f"{env['DATABASE_URL']}&client_encoding=latin1")
+    assert problem.startswith("DATABASE_URL: its sessions have the encoding LATIN1, and Autos")
+
+
 def test_a_role_that_may_not_connect_is_reported(
     env: dict[str, str], servers: EmbeddedServers
 ) -> None:
