@@ -46,6 +46,8 @@ WRONG_OF_STORE = {
     "InvalidBucketName": "S3_BUCKET",
     UNTRUSTED: "S3_CA_FILE",
 }
+# OpenSSL's texts for a certificate that a renewal, or the right time of the clock, makes valid.
+PASSING_CERTIFICATES = ("certificate has expired", "certificate is not yet valid")
 # OpenSSL's code for an answer without TLS.
 NO_TLS = "WRONG_VERSION_NUMBER"
 
@@ -107,6 +109,8 @@ def _store(settings: Settings) -> str:
                 return (
                     f"S3_ENDPOINT_URL: begins with https://, and the server has no TLS ({NO_TLS})."
                 )
+            if error.answer in PASSING_CERTIFICATES:
+                return ""
             name = WRONG_OF_STORE.get(error.code)
             if name or not error.code.startswith("HTTP 4"):
                 return f"{name}: {error.detail}" if name else ""
@@ -121,7 +125,8 @@ def _valkey(url: str) -> str:
     try:
         valkey_check.ask(url, limit_s=LIMIT_S)
     except ServiceRefused as error:
-        return "" if error.code in valkey_check.PASSING else f"REDIS_URL: {error.detail}"
+        is_passing = error.code in valkey_check.PASSING or error.answer in PASSING_CERTIFICATES
+        return "" if is_passing else f"REDIS_URL: {error.detail}"
     except ServiceUnavailable:
         if is_sentinel_url(url):
             return ""

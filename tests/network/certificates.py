@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+LOOPBACK = x509.IPAddress(ip_address("127.0.0.1"))
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -32,7 +34,11 @@ class Certificate:
 
     def for_loopback(self) -> Certificate:
         """Return a new certificate for a server on 127.0.0.1."""
-        return self.signs("a server", x509.IPAddress(ip_address("127.0.0.1")))
+        return self.signs("a server", LOOPBACK)
+
+    def expired_for_loopback(self) -> Certificate:
+        """Return a certificate for a server on 127.0.0.1 that was valid until yesterday."""
+        return type(self)._made("a server", [LOOPBACK], self, ends_in=timedelta(days=-1))
 
     @property
     def pem(self) -> bytes:
@@ -50,7 +56,14 @@ class Certificate:
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     @classmethod
-    def _made(cls, name: str, names: list[x509.GeneralName], signer: Certificate | None) -> Self:
+    def _made(
+        cls,
+        name: str,
+        names: list[x509.GeneralName],
+        signer: Certificate | None,
+        *,
+        ends_in: timedelta = timedelta(days=1),
+    ) -> Self:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.now(UTC)
@@ -60,8 +73,8 @@ class Certificate:
             .issuer_name(signer.certificate.subject if signer else subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_before(now - timedelta(days=2))
+            .not_valid_after(now + ends_in)
             .add_extension(x509.BasicConstraints(signer is None, None), critical=True)
         )
         if names:

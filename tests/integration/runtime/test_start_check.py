@@ -276,6 +276,22 @@ def test_a_wrong_scheme_or_authority_is_reported(
         assert _problem(env, REDIS_URL=f"{with_tls}?ssl_ca_certs={ca_file}") == ""
 
 
+def test_a_certificate_that_has_expired_does_not_prevent_the_start(
+    env: dict[str, str], objects: object, tmp_path: Path
+) -> None:
+    authority, ca_file = Certificate.authority(), tmp_path / "ca.pem"
+    ca_file.write_bytes(authority.pem)
+    s3, valkey = env["S3_ENDPOINT_URL"], env["REDIS_URL"]
+    with tls_front(urlsplit(s3).port or 0, tmp_path) as front:
+        front.show(authority.expired_for_loopback())
+        assert _problem(env, S3_ENDPOINT_URL=front.url, S3_CA_FILE=str(ca_file)) == ""
+    with tls_front(urlsplit(valkey).port or 0, tmp_path) as front:
+        front.show(authority.expired_for_loopback())
+        netloc = f"{urlsplit(valkey).netloc.rpartition(':')[0]}:{urlsplit(front.url).port}"
+        url = _with(valkey, netloc=netloc, scheme="rediss")
+        assert _problem(env, REDIS_URL=f"{url}?ssl_ca_certs={ca_file}") == ""
+
+
 def test_servers_that_are_unavailable_do_not_prevent_the_start(env: dict[str, str]) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         away = f"127.0.0.1:{free.getsockname()[1]}"
