@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http
 import http.client
+import itertools
 from collections.abc import Iterator
 
 import requests
@@ -27,6 +28,7 @@ from storage.refusals import PORTAL, RefusalWatch
 
 _CHUNK_BYTES = 256 * 1024
 _REFUSAL_MAX_BYTES = 64 * 1024
+_GZIP = b"\x1f\x8b\x08"
 _FOREIGN = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -71,8 +73,13 @@ def decoded(response: requests.Response, pieces: Iterator[bytes]) -> Iterator[by
     if transfer_codings(response.headers) not in ([], ["chunked"]):
         codings.append("transfer")
     if not codings:
-        yield from pieces
-        return
+        first = next(pieces, b"")
+        pieces = itertools.chain([first], pieces)
+        if not first.startswith(_GZIP):
+            yield from pieces
+            return
+        # No message begins like this, so the header is missing.
+        codings.append("gzip")
     if len(codings) > 1 or codings[0] not in ("gzip", "x-gzip", "deflate"):
         raise TransientError(
             "PORTAL_ERROR", "The portal's answer is in an unknown coding.", is_few=True

@@ -800,6 +800,13 @@ def test_a_listing_that_comes_deflated_is_undone_if_it_has_a_checksum() -> None:
                 assert isinstance(_error(lambda: client.list_case(NUMBER, 30)), TransientError)
 
 
+def test_a_listing_that_comes_gzipped_without_its_header_is_undone() -> None:
+    with _raw(_sends(_answer("200 OK", _gzip(_CASE)))) as (_, client):
+        assert client.list_case(NUMBER, 30) == CaseListing(None, ())
+    with _raw(_sends(_answer("200 OK", _gzip(_CASE)[:-1]))) as (_, client):
+        assert isinstance(_error(lambda: client.list_case(NUMBER, 30)), TransientError)
+
+
 def test_a_small_gzip_does_not_become_a_listing_without_end() -> None:
     member = _gzip(b" " * 10_000_000)
     answer = _answer("200 OK", member * 200, "Content-Encoding: gzip")
