@@ -32,8 +32,7 @@ from storage.portal.slots import Limits
 from storage.postgres.database import Database
 from storage.refusals import STORE, RefusalWatch
 from storage.settings import Settings
-from storage.telemetry.listener import listen
-from storage.telemetry.process_signals import scheduler_gauges, signals_of
+from storage.telemetry.process_signals import listen, scheduler_gauges, signals_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -13,11 +13,10 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
 from server.access.open_calls import OpenCalls
 from server.access.watch_limiter import WatchLimiter
-from server.rpc import page_requests, page_tokens
-from server.rpc.call_threads import SHORT_PAGE
+from server.rpc import page_requests
 from server.rpc.error_interceptor import counts_as_watch
 from server.rpc.page_requests import EventPage
-from server.rpc.service_base import ServiceBase
+from server.rpc.service_base import SHORT_PAGE, ServiceBase
 from server.watch.event_waiter import EventWaiter
 from storage.events import event_log
 from storage.events.event_log import LoggedEvent
@@ -104,7 +103,7 @@ class EventMethods(ServiceBase):
 
     def _logged(self, each: LoggedEvent, page: EventPage, event: pb.WebhookEvent) -> pb.Event:
         return pb.Event(
-            cursor=page_tokens.event_cursor(each.number, page.fingerprint),
+            cursor=page_requests.page_token(page.fingerprint, each.number),
             webhook_id=each.webhook_id,
             event=event,
         )

@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
+import psycopg2
+
 from storage.environment.sentinel_url import is_sentinel_url
 from storage.environment.setting_reader import USED_BY
 from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
 from storage.objects.store_address import ObjectStore
 from storage.objects.store_check import StoreCheck
-from storage.postgres import connection_check, postgres_errors
+from storage.postgres import postgres_errors
+from storage.postgres.database import CONNECTION
+from storage.postgres.postgres_errors import connection_failure
 from storage.settings import Settings
 from storage.valkey import valkey_check
 
@@ -86,7 +90,7 @@ def session_problem(url: str) -> str:
     Empty if the setting is right, and while PostgreSQL is unavailable.
     """
     try:
-        return check_version(connection_check.ask(url))
+        return check_version(server_version(url))
     except ServiceRefused as error:
         return f"DATABASE_URL: {error.detail}" if error.code in WRONG_SESSION else ""
     except ServiceUnavailable:
@@ -158,3 +162,17 @@ def _needs_tls(name: str, url: str, scheme: str, port: int) -> str:
             return f"{name}: begins with {scheme}://, and the server needs TLS ({peer.version()})."
     except OSError:
         return ""
+
+
+def server_version(url: str) -> int:
+    """Connect once. Return the server's version, such as 150018 for 15.18.
+
+    Raises ServiceRefused with PostgreSQL's own code, ServiceUnavailable.
+    """
+    try:
+        with closing(
+            psycopg2.connect(**CONNECTION | psycopg2.extensions.parse_dsn(url))
+        ) as connection:
+            return int(connection.server_version)
+    except psycopg2.OperationalError as error:
+        raise connection_failure(error) from error

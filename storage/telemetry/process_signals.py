@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+from storage.errors import ConfigurationError
 from storage.settings import Settings
 from storage.spool import Spool
-from storage.telemetry import listener as listeners
 from storage.telemetry.metrics_recorder import NOOP_RECORDER
 from storage.telemetry.signals import Signals
 from storage.telemetry.tracer_factory import tracer_of
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 # Created only where there is a page: without one prometheus_client is not imported.
 MakeGauges = Callable[[], "Collector"]
+# The processes of one environment share METRICS_LISTEN. Each takes the port with this offset.
+PORT_AFTER = {"server": 0, "worker": 1, "uploader": 2, "notifier": 3, "scheduler": 4}
+# The number of a descriptor that a parent has opened for the processes that Dramatiq forks.
+INHERITED = "AUTOS_METRICS_DESCRIPTOR"
 
 
 @contextmanager
@@ -46,7 +50,7 @@ def signals_of(
 
 def inherited_listener(environ: Mapping[str, str]) -> socket.socket | None:
     """Return the socket that the parent of a forked process has opened for the page."""
-    descriptor = environ.get(listeners.INHERITED)
+    descriptor = environ.get(INHERITED)
     return socket.socket(fileno=int(descriptor)) if descriptor else None
 
 
@@ -71,8 +75,28 @@ def spool_gauges(spool: Spool) -> MakeGauges:
 
 def _reading(read: Callable[[], Iterable[tuple[str, str, float]]]) -> MakeGauges:
     def make() -> Collector:
-        from storage.telemetry.gauges.read_gauges import ReadGauges
+        from storage.telemetry.read_gauges import ReadGauges
 
         return ReadGauges(read)
 
     return make
+
+
+def listen(address: str, process: str) -> socket.socket:
+    """Return a socket that listens at the page's address of `process`; port 0: any free port.
+
+    Raises ConfigurationError if the address is not available.
+    """
+    host, _, port = address.rpartition(":")
+    number = int(port) + (PORT_AFTER[process] if int(port) else 0)
+    try:
+        family = socket.getaddrinfo(host.strip("[]"), number, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host.strip("[]"), number), family=family)
+    except (OSError, UnicodeError, OverflowError) as error:
+        raise ConfigurationError(
+            f"METRICS_LISTEN: {host}:{number} cannot be listened on; "
+            "stop what uses it or set METRICS_LISTEN to another address."
+        ) from error
+    # Several processes may accept on it: a process that comes second must not block.
+    listener.setblocking(False)
+    return listener

@@ -941,7 +941,7 @@ _BYTES = (
 _TOLD = (
     _mutant(
         "the body in a webhook's signature",
-        "actors/webhook/signature.py",
+        "actors/webhook/signed_posts.py",
         'f"{message_id}.{timestamp}.".encode() + body',
         'f"{message_id}.{timestamp}.".encode()',
         "tests/unit/webhook/test_signature.py",
@@ -1055,7 +1055,7 @@ _TOLD = (
     ),
     _mutant(
         "the fingerprint of a page token",
-        "server/rpc/page_tokens.py",
+        "server/rpc/page_requests.py",
         " or parts[0] != made_for",
         "",
         "tests/unit/requests/test_page_tokens.py",
@@ -1154,16 +1154,16 @@ _TOLD = (
     ),
     _mutant(
         "that WaitJob waits for the end",
-        "server/watch/end_waiter.py",
+        "server/watch/watcher.py",
         "while not feed.is_ended:",
         "while feed is None:",
         "tests/integration/server/test_waiting_for_ends.py",
     ),
     _mutant(
         "the farewell of a server that stops to WaitJob",
-        "server/watch/end_waiter.py",
-        "if self._farewell is not None:",
-        "if False:",
+        "server/watch/watcher.py",
+        "                    if self._farewell is not None:\n                        raise",
+        "                    if False:\n                        raise",
         "tests/integration/server/test_waiting_for_ends.py",
     ),
 )
@@ -2845,14 +2845,14 @@ _MANY_AT_ONCE = (
     ),
     _mutant(
         "the request of a batch that is refused by itself",
-        "server/rpc/repeated_fields.py",
+        "server/rpc/requests.py",
         "        and field.full_name not in _CHECKED_LATER\n",
         "",
         MANY,
     ),
     _mutant(
         "the useful length of a list in a request of a batch",
-        "server/rpc/batches/batch_requests.py",
+        "server/rpc/batch_requests.py",
         "            require_short(each)\n",
         "",
         MANY,
@@ -2894,7 +2894,7 @@ _MANY_AT_ONCE = (
     ),
     _mutant(
         "the number of starts that a batch counts as",
-        "server/rpc/batches/batch_methods.py",
+        "server/rpc/batch_methods.py",
         "client.limits.starts_per_minute, size",
         "client.limits.starts_per_minute, 1",
         MANY,
@@ -2932,7 +2932,7 @@ _STRANGERS = (
     ),
     _mutant(
         "the type of a name in a certificate",
-        "server/access/certificate_names.py",
+        "server/access/authentication.py",
         "if _type_of(name) == kind:",
         "if name:",
         TLS,
