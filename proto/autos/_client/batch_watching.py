@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from autos._client import calls
+from autos._client.calls import Call
 from autos._client.patience import ATTEMPT_S, PatientWatch
 from autos._client.resume import JOB_ENDS
 from autos.downloads.v1 import downloads_pb2 as pb
@@ -39,9 +39,10 @@ class BatchWatching(PatientWatch):
         """Return the batches that were read, each as it was then."""
         return [batch for batch in self._batches.values() if batch is not None]
 
-    def attempt(self, batch_id: str) -> tuple[calls.Call[pb.GetBatchResponse], float]:
+    def attempt(self, batch_id: str) -> tuple[Call[pb.GetBatchResponse], float]:
         """Return the call that reads a batch, and its deadline in seconds. Raises TookTooLong."""
-        return calls.batch(batch_id), self._within(ATTEMPT_S)
+        call = Call(pb.GetBatchRequest(batch_id=batch_id), pb.GetBatchResponse)
+        return call, self._within(ATTEMPT_S)
 
     def take(self, batch: pb.Batch) -> None:
         """Keep a batch that was read."""

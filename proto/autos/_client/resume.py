@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from autos._client import calls
+from datetime import timedelta
+
+from autos._client.calls import Call, duration, target_of
 from autos.downloads.v1 import downloads_pb2 as pb
 
 JOB_ENDS = frozenset(
@@ -29,10 +31,15 @@ class Resume:
         self._serialized_job = -1
         self._is_opening = True
 
-    def request(self, heartbeat_s: float) -> calls.Watch:
+    def request(self, heartbeat_s: float) -> Call[pb.WatchProgressResponse]:
         """Return the call that opens the next stream."""
         self._is_opening = True
-        return calls.watch(self._target, self._revision, heartbeat_s)
+        request = pb.WatchProgressRequest(
+            **target_of(self._target),
+            after_revision=self._revision,
+            heartbeat_interval=duration(timedelta(seconds=heartbeat_s)),
+        )
+        return Call(request, pb.WatchProgressResponse)
 
     def take(self, message: pb.WatchProgressResponse) -> bool:
         """Return True if the caller has not received the content of `message` yet."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from autos._client import calls
+from autos._client.calls import Call
 from autos._client.patience import PatientWatch
 from autos._client.resume import Resume
 from autos.downloads.v1 import downloads_pb2 as pb
@@ -46,7 +46,7 @@ class Watching(PatientWatch):
         """Return True if the ended job has been passed on."""
         return self._resume.is_over
 
-    def stream(self) -> tuple[calls.Watch, float | None]:
+    def stream(self) -> tuple[Call[pb.WatchProgressResponse], float | None]:
         """Return the call of the next stream and its deadline in seconds. Raises TookTooLong."""
         self._heard = 0
         limit_s = None if self._until is None else self._within(STREAM_MAX_S)
