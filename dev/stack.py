@@ -16,12 +16,11 @@ from dev.embedded.sandbox import CREDENTIALS, ROOT, sandbox_portal
 from dev.folder import DataFolder, is_free
 from dev.health import is_serving
 from dev.processes.deadline import until
-from dev.processes.procfile import as_program, read_procfile
-from dev.processes.supervisor import Supervisor, WriteLine, describe_exit
+from dev.processes.supervisor import Supervisor, WriteLine, as_program, describe_exit, read_procfile
 from dev.run_file import RunFile, written_run_file
 from server.access.add_client import ANY, new_webhook_secret
 from storage.clients.clients_file import read
-from storage.environment.secret_files import read_secret_files
+from storage.environment.setting_reader import read_secret_files
 from storage.errors import ConfigurationError
 from storage.settings import SECRETS, Settings
 

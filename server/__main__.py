@@ -27,9 +27,8 @@ from server.access.server_tls import TlsFiles
 from server.access.unknown_callers import UnknownCallers
 from server.dependencies import POOL_THREADS, ServerDependencies
 from server.observability import row_metrics
-from server.observability.log_context import JobLogContextInterceptor
 from server.observability.rpc_metrics import RpcMetrics
-from server.observability.rpc_traces import RpcTraces
+from server.observability.rpc_traces import JobLogContextInterceptor, RpcTraces
 from server.queue.queue_view import QueueView
 from server.rpc.error_interceptor import ErrorInterceptor
 from server.rpc.reflection import add_channelz, add_reflection

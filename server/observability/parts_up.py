@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from storage.errors import ServiceUnavailable
 from storage.objects.store_address import ObjectStore
-from storage.objects.store_check import StoreCheck
+from storage.objects.store_connection import StoreCheck
 from storage.settings import Settings
 from storage.valkey import valkey_check
 from storage.valkey.valkey_connections import connect

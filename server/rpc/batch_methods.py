@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-import grpc
 import structlog
 
 from actors.contract_messages import percent, timestamp
@@ -16,7 +15,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
 from server.rpc import batch_requests, requests
 from server.rpc.batch_requests import BatchRequest
-from server.rpc.service_base import ServiceBase
+from server.rpc.service_base import Context, ServiceBase
 from server.rpc.starts.pending_start import StartedJob
 from server.rpc.starts.start_batcher import StartBatcher
 from storage.clients.client_registry import CallingClient
@@ -27,8 +26,6 @@ from storage.jobs.job_start import BatchPlace, StartRequest
 from storage.records import JobView
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-Context = grpc.aio.ServicerContext[object, object]
 
 # A call whose batch another call works on waits until the batch is this many seconds old. Then it
 # works on it, too: the other call may have lost its process. Both get the same results.

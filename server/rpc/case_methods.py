@@ -6,19 +6,16 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
-import grpc
 from google.protobuf.json_format import ParseDict
 
 from actors.contract_messages import timestamp
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
 from server.access.open_calls import OpenCalls
-from server.rpc.service_base import ServiceBase
+from server.rpc.service_base import Context, ServiceBase
 from storage.listings import case_answer
 from storage.listings.case_answer import StoredAnswer
 from storage.process_number import parse_process_number
-
-Context = grpc.aio.ServicerContext[object, object]
 
 # A gRPC client refuses messages above 4 MiB unless it is told otherwise.
 MOST_BYTES = 3_500_000

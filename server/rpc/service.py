@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
-import grpc
 import structlog
 
 from actors.contract_messages import timestamp
 from actors.hints.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
-from server.access.open_calls import OpenCalls
-from server.access.watch_limiter import WatchLimiter
+from server.access.open_calls import OpenCalls, WatchLimiter
 from server.dependencies import ServerDependencies
-from server.messages.job_messages import set_place, shown
+from server.messages import set_place, shown
 from server.queue.queue_position_cache import QueuePositionCache
 from server.rpc import page_requests, requests
 from server.rpc.batch_methods import BatchMethods
@@ -23,7 +21,7 @@ from server.rpc.case_methods import CaseMethods
 from server.rpc.error_interceptor import counts_as_watch, writes_bytes
 from server.rpc.event_methods import EventMethods
 from server.rpc.page_requests import Page
-from server.rpc.service_base import CallThreads
+from server.rpc.service_base import CallThreads, Context
 from server.rpc.starts import start_requests, start_steps
 from server.rpc.starts.start_batcher import StartBatcher
 from server.rpc.subscription_methods import SubscriptionMethods
@@ -53,8 +51,6 @@ from storage.states import JobState
 from storage.webhooks import webhook_rows
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-Context = grpc.aio.ServicerContext[object, object]
 
 
 class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMethods, WebhookMethods):
@@ -190,7 +186,7 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
         """Return jobs, newest first."""
         page = page_requests.list_jobs(request, client=current_client().name)
         shown, has_more = await self._threads.read_page(
-            page.size, job_queries.page_and_more, self._parts.database, page.wanted, page.size
+            page.size, job_queries.page, self._parts.database, page.wanted, page.size
         )
         token = ""
         if has_more:

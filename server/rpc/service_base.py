@@ -9,11 +9,13 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
+import grpc
+
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server.access.current_client import current_client, has_client
 from server.dependencies import ServerDependencies
-from server.messages.job_messages import message_of
+from server.messages import message_of
 from server.queue.queue_position_cache import QueuePositionCache
 from server.queue.queue_view import QueueStatus
 from server.runtime.fair_executor import FairExecutor
@@ -26,6 +28,7 @@ SHORT_PAGE = 100
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Context = grpc.aio.ServicerContext[object, object]
 
 
 class CallThreads:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grpc
 import structlog
 from google.protobuf.duration_pb2 import Duration
 
@@ -11,7 +10,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
 from server.rpc import page_requests
 from server.rpc.requests import Checks
-from server.rpc.service_base import ServiceBase
+from server.rpc.service_base import Context, ServiceBase
 from server.rpc.starts import start_choices
 from server.rpc.starts.start_requests import receiver
 from storage.clients.client_registry import CallingClient
@@ -22,8 +21,6 @@ from storage.subscriptions.subscription_rows import SubscriptionRecord, WatchedC
 from storage.webhook_policy import WebhookPolicy, display
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-Context = grpc.aio.ServicerContext[object, object]
 
 INTERVAL_S = 86_400
 LEAST_INTERVAL_S, MOST_INTERVAL_S = 3_600, 30 * 86_400

@@ -12,8 +12,7 @@ import time
 from types import FunctionType
 from typing import Any, BinaryIO, NoReturn, cast
 
-from storage.http.chunked_body import ChunkedBody
-from storage.http.sockets import bytes_at_hand
+from storage.http.chunked_body import ChunkedBody, bytes_at_hand
 
 # http.client uses the parser for e-mail, which takes more than a tenth of the processor time of a
 # small file's request. Here it parses only a head in any other form than one plain line a field.

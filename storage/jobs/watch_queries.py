@@ -47,12 +47,6 @@ def _changed(
     return found
 
 
-def views(database: Database, job_ids: Collection[UUID]) -> dict[UUID, JobView]:
-    """Return the existing jobs of these, of any client."""
-    with database.transaction() as transaction:
-        return job_queries.views(transaction, job_ids)
-
-
 def newest(database: Database, cases: Collection[tuple[str, str]]) -> dict[tuple[str, str], UUID]:
     """Return the newest job of each case, given as client and process number."""
     with database.transaction() as transaction:

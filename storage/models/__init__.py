@@ -18,39 +18,7 @@ from storage.models.webhook import (
     WebhookTest,
 )
 
-# In an order in which they can be created: a table comes after the tables that it refers to.
-ALL: tuple[type[BaseModel], ...] = (
-    Batch,
-    BatchItem,
-    Job,
-    JobLabel,
-    Request,
-    Document,
-    SpoolState,
-    SweptObject,
-    Event,
-    EventNumbers,
-    Webhook,
-    SilentReceiver,
-    WebhookAttempt,
-    WebhookTest,
-    Slot,
-    PortalThrottle,
-    Court,
-    PortalLogin,
-    WorkerProcess,
-    Leader,
-    Installation,
-    SweepCandidate,
-    ServiceRefusal,
-    CaseSecrecy,
-    CaseAnswer,
-    RequestedCase,
-    Subscription,
-)
-
 __all__ = [
-    "ALL",
     "BaseModel",
     "Batch",
     "BatchItem",

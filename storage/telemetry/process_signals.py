@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from storage.errors import ConfigurationError
@@ -12,7 +13,7 @@ from storage.settings import Settings
 from storage.spool import Spool
 from storage.telemetry.metrics_recorder import NOOP_RECORDER
 from storage.telemetry.signals import Signals
-from storage.telemetry.tracer_factory import tracer_of
+from storage.telemetry.tracing import NO_TRACER, Tracer
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
@@ -75,7 +76,7 @@ def spool_gauges(spool: Spool) -> MakeGauges:
 
 def _reading(read: Callable[[], Iterable[tuple[str, str, float]]]) -> MakeGauges:
     def make() -> Collector:
-        from storage.telemetry.read_gauges import ReadGauges
+        from storage.telemetry.process_gauges import ReadGauges
 
         return ReadGauges(read)
 
@@ -100,3 +101,31 @@ def listen(address: str, process: str) -> socket.socket:
     # Several processes may accept on it: a process that comes second must not block.
     listener.setblocking(False)
     return listener
+
+
+def require_opentelemetry() -> None:
+    """Raise ConfigurationError if the libraries for traces are not installed."""
+    try:
+        is_there = find_spec("opentelemetry.sdk") is not None
+    except ImportError:
+        is_there = False
+    if not is_there:
+        raise ConfigurationError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT needs OpenTelemetry, which is not installed; "
+            "install requirements-traces.txt or unset it."
+        )
+
+
+def tracer_of(endpoint: str | None, process: str) -> Tracer:
+    """Return the tracer that sends to the OTLP receiver at `endpoint`; None: no tracing.
+
+    Call this after a fork, because the tracer has a thread. Raises ConfigurationError if
+    OpenTelemetry is not installed.
+    """
+    if endpoint is None:
+        return NO_TRACER
+    require_opentelemetry()
+    # Loaded here, because a process without traces does not need the libraries.
+    from storage.telemetry.otel import OtelTracer
+
+    return OtelTracer(endpoint, process)

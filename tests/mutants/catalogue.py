@@ -1348,7 +1348,7 @@ _GUEST = (
     ),
     _mutant(
         "that interim answers of the bucket are passed over by the client",
-        "proto/autos/_client/files/final_answers.py",
+        "proto/autos/_client/files/fetching.py",
         "            if not 100 <= status < 200 or status == ",
         "            if True or status == ",
         "tests/unit/client/test_pulling.py",
@@ -1539,14 +1539,14 @@ _GUEST = (
     ),
     _mutant(
         "that one scheduler leads",
-        "storage/scheduling/leader.py",
+        "storage/scheduling/process_rows.py",
         "(Leader.lease_until < now)",
         "(Leader.lease_until.is_null(False))",
         LEADERSHIP,
     ),
     _mutant(
         "that a standby follows a leader that is gone",
-        "storage/scheduling/leader.py",
+        "storage/scheduling/process_rows.py",
         " | (Leader.lease_until < now)",
         "",
         LEADERSHIP,
@@ -1561,13 +1561,13 @@ _GUEST = (
     _mutant(
         "that a leader which ends gives up its lease",
         "actors/scheduler/leadership.py",
-        "            leader.give_up(self._database, holder)\n",
+        "            process_rows.give_up(self._database, holder)\n",
         "            pass\n",
         LEADERSHIP,
     ),
     _mutant(
         "that only its holder gives a lease up",
-        "storage/scheduling/leader.py",
+        "storage/scheduling/process_rows.py",
         "        Leader.holder == holder\n    )",
         "        Leader.holder.is_null(False)\n    )",
         READINGS,
@@ -2052,7 +2052,7 @@ _LOGIN = (
     ),
     _mutant(
         "the jobs of a stopped client that are put aside",
-        "actors/scheduler/policy/blocked_jobs.py",
+        "actors/scheduler/policy/backoff.py",
         "for scope in client_scopes(run) if self._of_client else ():",
         "for scope in ():",
         "tests/unit/scheduler/test_held_clients.py",
@@ -2209,7 +2209,7 @@ _CALLERS = (
     ),
     _mutant(
         "the room that a watch leaves",
-        "server/access/watch_limiter.py",
+        "server/access/open_calls.py",
         "            self._open[client.name] -= 1\n",
         "",
         LIMITS,
@@ -2519,7 +2519,7 @@ _CHOICES = (
     ),
     _mutant(
         "the skipped documents that no end closes",
-        "storage/job_end/termination.py",
+        "storage/job_end/completion.py",
         "sorted(DOCUMENT_OPEN)",
         "sorted({*DOCUMENT_OPEN, DocumentState.SKIPPED})",
         CHOICES,
@@ -2807,7 +2807,7 @@ _LOOKS = (
     ),
     _mutant(
         "the pause after a receiver is gone",
-        "storage/subscriptions/receivers.py",
+        "storage/subscriptions/subscription_rows.py",
         "    if status_code == GONE:\n",
         "    if False:\n",
         CHANGES,
@@ -2911,7 +2911,7 @@ _STRANGERS = (
     ),
     _mutant(
         "the random bytes of a webhook secret",
-        "storage/environment/webhook_secrets.py",
+        "storage/environment/setting_values.py",
         "if not all(map(_looks_random, secrets)):",
         "if False:",
         SETTINGS,

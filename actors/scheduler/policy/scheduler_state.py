@@ -14,10 +14,10 @@ from actors.hints.hints import (
     SliceBegun,
     SlotFreed,
 )
-from actors.scheduler.policy.backoff import Backoff
-from actors.scheduler.policy.blocked_jobs import (
+from actors.scheduler.policy.backoff import (
     OF_BUDGET,
     OF_CLIENT,
+    Backoff,
     BlockedJobs,
     refused_scope,
     slice_scopes,

@@ -13,14 +13,12 @@ from uuid import uuid4
 from google.protobuf.message import Message
 
 from autos._client import calls
-from autos._client.batch_watching import BatchWatching
 from autos._client.calls import Call, StartOptions
 from autos._client.connection import ADDRESS, Connection
 from autos._client.files.pulling import PARALLEL, Pull
 from autos._client.patience import ATTEMPT_S, PATIENCE_S, TIMEOUT_S, OnPause, Patience
-from autos._client.resume import JOB_ENDS
 from autos._client.sync_io import Transport, from_threads, run, sleep
-from autos._client.watching import CUT_SHORT, HEARTBEAT_S, Watching
+from autos._client.watching import CUT_SHORT, HEARTBEAT_S, JOB_ENDS, BatchWatching, Watching
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import AutosError, Unavailable
 from autos.pulled import Pulled, PulledFile

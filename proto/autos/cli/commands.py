@@ -7,8 +7,8 @@ from collections.abc import Callable
 from itertools import islice
 
 from autos._client.calls import StartOptions, is_process_number
-from autos._client.resume import JOB_ENDS
 from autos._client.sync_client import Client
+from autos._client.watching import JOB_ENDS
 from autos.cli.exits import Exit, exit_of_job
 from autos.cli.groups.batch_start import start_many
 from autos.cli.groups.pull_command import pull

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from autos._client.resume import JOB_ENDS
+from autos._client.watching import JOB_ENDS
 from autos.cli.output import printable
 from autos.downloads.v1 import downloads_pb2 as pb
 

@@ -137,7 +137,7 @@ def test_jobs_that_begin_together_have_all_that_their_requests_name(
     assert rows[2]["seat"] == -1
     waits_s = [(row["deadline_time"] - row["create_time"]).total_seconds() for row in rows]
     assert waits_s == pytest.approx([3_600, 3_600, 7_200], abs=60)
-    labelled = job_queries.page(database, JobFilter("default", labels={"a": "b"}), 10)
+    labelled = job_queries.page(database, JobFilter("default", labels={"a": "b"}), 10)[0]
     assert [str(view.job.job_id) for view in labelled] == [hooked.job_id]
 
 
