@@ -21,9 +21,8 @@ from storage.health import start_check
 from storage.health.release_wait import await_release
 from storage.settings import Settings
 from storage.spool import Spool
-from storage.telemetry.listener import INHERITED, listen
+from storage.telemetry.process_signals import INHERITED, listen, require_opentelemetry
 from storage.telemetry.shared_folder import shared_folder
-from storage.telemetry.tracer_factory import require_opentelemetry
 
 DRAMATIQ_ROLES = {"worker", "uploader", "notifier"}
 # The environment variable from which the forked processes read their role.

@@ -11,18 +11,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dev.address import client_address, free_listen_address
 from dev.embedded.embedded_servers import EMBEDDED, Kinds, start_all
 from dev.embedded.sandbox import CREDENTIALS, ROOT, sandbox_portal
-from dev.folder import DataFolder
+from dev.folder import DataFolder, is_free
 from dev.health import is_serving
 from dev.processes.deadline import until
-from dev.processes.procfile import as_program, read_procfile
-from dev.processes.supervisor import Supervisor, WriteLine, describe_exit
+from dev.processes.supervisor import Supervisor, WriteLine, as_program, describe_exit, read_procfile
 from dev.run_file import RunFile, written_run_file
 from server.access.add_client import ANY, new_webhook_secret
 from storage.clients.clients_file import read
-from storage.environment.secret_files import read_secret_files
+from storage.environment.setting_reader import read_secret_files
 from storage.errors import ConfigurationError
 from storage.settings import SECRETS, Settings
 
@@ -43,6 +41,9 @@ STAND_INS: Mapping[str, Mapping[str, str]] = {
         "S3_SECRET_ACCESS_KEY": "x",
     },
 }
+
+DEFAULT_LISTEN = "127.0.0.1:50051"
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
 
 
 @dataclass(frozen=True)
@@ -183,3 +184,25 @@ def _await_ready(address: str, processes: Supervisor, *, is_tls: bool) -> None:
         until(is_ready, READY_TIMEOUT_S, f"The server does not answer on {address}.")
     except TimeoutError as error:
         raise ConfigurationError(str(error)) from error
+
+
+def free_listen_address(listen: str, folder: DataFolder) -> str:
+    """Return `listen` (host:port; if empty: the default). Port 0: a port that `folder` keeps.
+
+    Raises ConfigurationError if the port is in use.
+    """
+    host, _, port = (listen or DEFAULT_LISTEN).rpartition(":")
+    if port == "0":
+        port = str(folder.ports("grpc", ("grpc",))["grpc"])
+    if not is_free(host.strip("[]"), int(port)):
+        raise ConfigurationError(
+            f"GRPC_LISTEN: port {port} on {host} is in use; "
+            "stop what uses it or set GRPC_LISTEN to another one."
+        )
+    return f"{host}:{port}"
+
+
+def client_address(listen: str) -> str:
+    """Return the address of a server on this machine that listens on `listen`."""
+    host, _, port = listen.rpartition(":")
+    return f"{EVERYWHERE.get(host, host)}:{port}"

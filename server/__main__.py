@@ -22,19 +22,16 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server.access.accepted_sockets import AcceptedSockets
 from server.access.authentication import Authenticator
-from server.access.connection_guard import ConnectionGuard
-from server.access.connection_limits import connection_options, unknown_limits
+from server.access.connection_guard import ConnectionGuard, connection_options, unknown_limits
 from server.access.server_tls import TlsFiles
 from server.access.unknown_callers import UnknownCallers
 from server.dependencies import POOL_THREADS, ServerDependencies
 from server.observability import row_metrics
-from server.observability.channelz import add_channelz
-from server.observability.log_context import JobLogContextInterceptor
 from server.observability.rpc_metrics import RpcMetrics
-from server.observability.rpc_traces import RpcTraces
+from server.observability.rpc_traces import JobLogContextInterceptor, RpcTraces
 from server.queue.queue_view import QueueView
 from server.rpc.error_interceptor import ErrorInterceptor
-from server.rpc.reflection import add_reflection
+from server.rpc.reflection import add_channelz, add_reflection
 from server.rpc.service import DownloadService
 from server.runtime.background import Background, log_unseen_errors
 from server.runtime.event_loop import EventLoop

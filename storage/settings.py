@@ -18,8 +18,7 @@ from storage.environment.setting_reader import (
     setting,
     variable,
 )
-from storage.environment.setting_values import whole
-from storage.environment.webhook_secrets import parse_webhook_secrets
+from storage.environment.setting_values import parse_webhook_secrets, whole
 from storage.webhook_policy import AllowRule
 
 WEBHOOK_WORD = "events-may-be-read-on-the-way"

@@ -13,10 +13,8 @@ from functools import partial
 from uuid import uuid4
 
 import redis
-import structlog
 
-from actors.hints.hint_codec import decode, encode
-from actors.hints.hints import Hint
+from actors.hints.hints import Hint, decode, encode
 from storage.valkey.valkey_connections import connect
 
 KEY = "autos:hints"
@@ -27,8 +25,6 @@ BATCH = 1_000
 TIMEOUT_S = 0.5
 # Seconds without another send after a failure: senders may hold leases.
 QUIET_S = 2.0
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def make_client(redis_url: str, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:

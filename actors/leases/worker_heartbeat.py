@@ -10,7 +10,7 @@ import structlog
 
 from storage.errors import ServiceUnavailable
 from storage.postgres.database import Database
-from storage.scheduling import workers
+from storage.scheduling import process_rows
 from storage.spool import Spool
 
 INTERVAL_S = 1.0
@@ -45,14 +45,14 @@ class WorkerHeartbeat:
         """Delete the heartbeat: this process takes no more proposals."""
         self._stopped.set()
         try:
-            workers.leave(self._database, self._worker_id)
+            process_rows.leave(self._database, self._worker_id)
         except ServiceUnavailable:
             log.info("heartbeat not deleted; it runs out")
 
     def beat(self) -> None:
         """Record once that this process is alive."""
         try:
-            workers.beat(
+            process_rows.beat(
                 self._database,
                 self._worker_id,
                 threads=0 if self._is_stopping() else self._threads,

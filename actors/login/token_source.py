@@ -19,15 +19,13 @@ from dataclasses import dataclass, field
 import structlog
 
 from actors.login.login_breaker import LoginBreaker
-from actors.login.portal_login import PART, LoginClient, LoginRefused, LoginUnavailable
-from actors.login.token_times import end_of
+from actors.login.portal_login import PART, LoginClient, LoginRefused, LoginUnavailable, end_of
 from actors.portal.portal_session import TokenSource
 from actors.resilience.exchange_deadline import Watchdog
 from actors.resilience.retry import retry_until_available
 from storage.errors import ConfigurationError, CredentialsRefused, ServiceUnavailable
 from storage.login import login_rows, logins
-from storage.login.ciphers import Cipher
-from storage.login.login_values import Attempt, Grant, Login, Token, TokenDecision
+from storage.login.login_values import Attempt, Cipher, Grant, Login, Token, TokenDecision
 from storage.postgres.database import Database
 from storage.refusals import PORTAL, RefusalWatch
 from storage.settings import Settings

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from storage.errors import ServiceUnavailable
-from storage.estimates.latencies import record_times
+from storage.estimates.request_times import record_times
 from storage.postgres.database import Database
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()

@@ -6,7 +6,7 @@ import http.client
 from contextlib import closing
 
 from storage.errors import ConfigurationError
-from storage.telemetry.listener import PORT_AFTER
+from storage.telemetry.process_signals import PORT_AFTER
 
 TIMEOUT_S = 5.0
 # An address that means all of a host's, and the one by which this host reaches itself.

@@ -13,7 +13,6 @@ from actors.messaging.enqueuer import Enqueuer, make_broker
 from actors.messaging.valkey_clock import ValkeyClock
 from actors.pipeline.job_end import JobEnds
 from actors.runtime.role_parts import SEND_TIMEOUT_S, make_database
-from actors.scheduler.answer_mover import AnswerMover
 from actors.scheduler.leadership import Leadership
 from actors.scheduler.look_starter import LookStarter
 from actors.scheduler.loop import SchedulerLoop
@@ -21,7 +20,7 @@ from actors.scheduler.position_publisher import PlacePublisher
 from actors.scheduler.proposer import Proposer
 from actors.scheduler.reader import Reader
 from actors.scheduler.repairs import Repairs
-from actors.scheduler.sweeper import Sweeper
+from actors.scheduler.sweeper import AnswerMover, Sweeper
 from storage import logs
 from storage.clients.client_registry import ClientLimits
 from storage.clients.clients_file import ClientsFile
@@ -32,8 +31,7 @@ from storage.portal.slots import Limits
 from storage.postgres.database import Database
 from storage.refusals import STORE, RefusalWatch
 from storage.settings import Settings
-from storage.telemetry.listener import listen
-from storage.telemetry.process_signals import scheduler_gauges, signals_of
+from storage.telemetry.process_signals import listen, scheduler_gauges, signals_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

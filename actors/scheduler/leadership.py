@@ -11,7 +11,7 @@ import structlog
 
 from storage.errors import ServiceUnavailable
 from storage.postgres.database import Database
-from storage.scheduling import leader
+from storage.scheduling import process_rows
 
 # A standby tries as often as the leader renews.
 INTERVAL_S = 1.0
@@ -72,7 +72,7 @@ class Leadership:
         holder = self._holder or uuid4()
         begun = time.monotonic()
         try:
-            leads = leader.lead(self._database, holder, sends=self._can_send())
+            leads = process_rows.lead(self._database, holder, sends=self._can_send())
         except ServiceUnavailable as error:
             log.debug("leader's lease not renewed", part=error.part)
             return
@@ -80,7 +80,7 @@ class Leadership:
             log.exception("leader's lease not renewed")
             return
         self._holder = holder if leads else None
-        self._leads_until = begun + leader.LEASE_S if leads else 0.0
+        self._leads_until = begun + process_rows.LEASE_S if leads else 0.0
         if leads != self._was_leading:
             self._was_leading = leads
             log.info("scheduler leads" if leads else "scheduler stands by")
@@ -91,6 +91,6 @@ class Leadership:
         if holder is None:
             return
         try:
-            leader.give_up(self._database, holder)
+            process_rows.give_up(self._database, holder)
         except ServiceUnavailable:
             log.warning("leader's lease not given up; it runs out")

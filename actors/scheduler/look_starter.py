@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from storage.clients.case_access import EVERY_CASE, CaseAccess
-from storage.clients.client_registry import DEFAULT_NAME
+from storage.clients.client_registry import DEFAULT_NAME, EVERY_CASE, CaseAccess
 from storage.clients.clients_file import ClientsFile
 from storage.errors import ServiceUnavailable
 from storage.postgres.database import Database

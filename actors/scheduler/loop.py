@@ -13,7 +13,6 @@ import redis
 from actors.hints.hint_channel import HintReceiver
 from actors.scheduler.leadership import Leadership
 from actors.scheduler.policy.dispatcher import Group, plan
-from actors.scheduler.policy.pace import Pace
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.position_publisher import PlacePublisher
 from actors.scheduler.reader import Reader
@@ -22,6 +21,11 @@ from storage.outage_log import OutageLog
 from storage.portal.slots import Limits
 from storage.valkey.valkey_errors import PART, meaning
 
+# Passes in a row without a pause.
+BURST_PASSES = 10
+# Seconds between two passes after a burst. One pass then takes the hints of several slices, and a
+# pass costs several round trips, whatever it takes.
+PASS_INTERVAL_S = 0.015
 # Seconds after which a pass runs without a hint or another due task.
 MAX_WAIT_S = 0.25
 # Seconds before the next attempt after a failure of PostgreSQL or Valkey.
@@ -31,6 +35,21 @@ PROPOSE = "propose"
 
 # Sends the proposals of a pass. A failed send needs no handling.
 Propose = Callable[[Sequence[Group]], None]
+
+
+class Pace:
+    """A token bucket: BURST_PASSES at most, one more every PASS_INTERVAL_S."""
+
+    def __init__(self, now: float) -> None:
+        self._passes = float(BURST_PASSES)
+        self._at = now
+
+    def pause_s(self, now: float) -> float:
+        """Count a pass that begins now, and return the seconds for which it must wait before."""
+        gained = (now - self._at) / PASS_INTERVAL_S
+        self._passes = min(BURST_PASSES, self._passes + gained) - 1
+        self._at = now
+        return max(0.0, -self._passes * PASS_INTERVAL_S)
 
 
 @dataclass

@@ -1,15 +1,17 @@
-"""Compare database and bucket each minute. From time to time, delete objects without a row."""
+"""The work of the scheduler at the bucket: delete objects without a row, move answers into it."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
-from storage.errors import ServiceUnavailable
+from storage.errors import AttemptError, ServiceUnavailable
 from storage.event_counters import OBJECTS_SWEPT
+from storage.listings import case_answer
 from storage.objects import installation, sweeps
 from storage.objects.object_store import Objects
 from storage.objects.sweeps import Swept
@@ -20,6 +22,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 MIN_INTERVAL_S = 5.0
 MAX_INTERVAL_S = 3_600.0
 BEAT_S = 60.0
+# Between two moves of answers, in seconds: usually, and after a failure.
+MOVE_INTERVAL_S, OUTAGE_WAIT_S = 2.0, 30.0
 
 
 @dataclass
@@ -85,3 +89,38 @@ class Sweeper:
         if swept.trouble != self._logged_trouble:
             log.warning("nothing is deleted from the bucket", trouble=swept.trouble or "over")
         self._logged_trouble = swept.trouble
+
+
+@dataclass
+class AnswerMover:
+    """Moves the portal's answers about cases from rows into the bucket.
+
+    `is_leading`: whether this process moves answers now.
+    """
+
+    database: Database
+    objects: Objects
+    is_leading: Callable[[], bool]
+
+    def start(self, stop: threading.Event) -> None:
+        """Work in a thread of its own until `stop` is set: the bucket may be slow."""
+        threading.Thread(target=self._run, args=(stop,), name="answers", daemon=True).start()
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.wait(self.move()):
+            pass
+
+    def move(self) -> float:
+        """Move some answers if this process leads. Return the seconds before the next attempt."""
+        if not self.is_leading():
+            return MOVE_INTERVAL_S
+        try:
+            moved = case_answer.move_to_bucket(self.database, self.objects)
+        except (ServiceUnavailable, AttemptError) as error:
+            # The bucket's refusals and outages have log lines of their own.
+            log.debug("answers not moved", reason=error.reason)
+            return OUTAGE_WAIT_S
+        except Exception:
+            log.exception("answers not moved")
+            return OUTAGE_WAIT_S
+        return 0.0 if moved == case_answer.BATCH else MOVE_INTERVAL_S

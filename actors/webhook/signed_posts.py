@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from actors.webhook.signature import sign
 from actors.webhook.webhook_client import Answer, DeliveryError, WebhookClient
 from storage.clients.webhook_secrets import WebhookSecrets
 from storage.telemetry.signals import HTTP_STATUS, NOOP_SIGNALS, SIZE_BYTES, Signals
@@ -18,6 +20,8 @@ GONE = 410
 UNSIGNED = "The client has no secret that signs its webhooks."
 # The outcomes of an attempt, for the counters and the trace.
 DELIVERED, REFUSED, NO_ANSWER, FORBIDDEN = "DELIVERED", "REFUSED", "NO_ANSWER", "FORBIDDEN"
+# Of a secret of Standard Webhooks (standardwebhooks.com, specification 1.0).
+PREFIX = "whsec_"
 
 
 @dataclass(frozen=True)
@@ -69,3 +73,18 @@ def text_of(answer: Answer | DeliveryError) -> str:
     if isinstance(answer, DeliveryError):
         return answer.message
     return "" if outcome_of(answer) == DELIVERED else f"The receiver answered {answer.status}."
+
+
+def sign(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> str:
+    """Return the webhook-signature header: one HMAC-SHA256 for each of `secrets`, space-separated.
+
+    `secrets` are `whsec_` + base64; there are several while one is being replaced. `timestamp`
+    (Unix seconds) is sent as webhook-timestamp, `message_id` as webhook-id.
+    """
+    content = f"{message_id}.{timestamp}.".encode() + body
+    return " ".join(_signature(secret, content) for secret in secrets)
+
+
+def _signature(secret: str, content: bytes) -> str:
+    key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    return "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode("ascii")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
+
+from autos.cli.live import is_live
 
 LABEL_WIDTH = 9
 PLAIN_WIDTH = 110
@@ -26,7 +27,7 @@ class DemoConsole:
     def __init__(self) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace", line_buffering=True)
-        self.is_live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self.is_live = is_live()
         # Set explicitly, because FORCE_COLOR and similar variables would colour a pipe.
         self.console = Console(
             force_terminal=self.is_live,
@@ -83,9 +84,3 @@ class DemoConsole:
         is_coloured = self.is_live and sys.stderr.isatty()
         print(f"\x1b[1;31m{sentence}\x1b[0m" if is_coloured else sentence, file=sys.stderr)
         return 1
-
-
-def shown(text: str, width: int) -> str:
-    """Return a court's text without control and bidi characters, at most `width` characters."""
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return clean if len(clean) <= width else clean[: width - 1] + "…"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import grpc
 
 from dev.demo.demo_console import DemoConsole, DemoFailure
-from dev.demo.demo_log import DemoLog
 from dev.folder import owner_of, secret_file, write_private
 from dev.health import is_serving
 from dev.processes.interrupts import pass_over_stop_signals
@@ -30,6 +32,8 @@ NOT_FOR_DEMO = (
     *("DATABASE_URL", "REDIS_URL", "S3_", "PDPJ_"),
     *("GRPC_LISTEN", "GRPC_TLS_", "AUTOS_CLIENTS_FILE", "METRICS_LISTEN", "WEBHOOK_ALLOWED_HOSTS"),
 )
+
+END_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -212,3 +216,31 @@ def demo_secret(clients_file: str | None, environ: Mapping[str, str], shared: st
     if own := known[DEMO_CLIENT]:
         return own[0]
     return shared if len(known) == 1 else add_webhook_secret(Path(clients_file), DEMO_CLIENT)
+
+
+class DemoLog:
+    """Writes a line at each call, from any thread. The first line truncates the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._stream: IO[str] | None = None
+        self._end: deque[str] = deque(maxlen=END_LINES)
+
+    def __call__(self, line: str) -> None:
+        """Write a line and flush it."""
+        with self._lock:
+            if self._stream is None:
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._stream = self.path.open("w", encoding="utf-8", buffering=1)
+            self._stream.write(f"{line}\n")
+            self._end.append(line)
+
+    def show_end(self, screen: DemoConsole) -> None:
+        """Print the last lines, which show why a start failed."""
+        with self._lock:
+            lines = list(self._end)
+        for line in lines:
+            screen.line(f"  {line}", "dim")
+        if lines:
+            screen.line(f"All of it is in {self.path}.")

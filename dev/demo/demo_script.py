@@ -10,8 +10,9 @@ from datetime import timedelta
 from rich.filesize import decimal
 
 from autos import AutosError, Client, Connection, pb
+from autos.cli.wording import shown
 from dev.demo.demo_cases import Case, await_known, demo_cases
-from dev.demo.demo_console import DemoConsole, DemoFailure, shown
+from dev.demo.demo_console import DemoConsole, DemoFailure
 from dev.demo.demo_environment import DemoEnvironment, opened_environment
 from dev.demo.demo_progress import follow
 from dev.demo.demo_verification import opened_document, verified_webhook

@@ -1,8 +1,8 @@
 """An embedded SeaweedFS: S3 on loopback with keys of its own.
 
 By default its other HTTP ports (master, filer) would read, write and delete without credentials, so
-they are disabled and the filer requires tokens. Its gRPC ports require a certificate
-of its own.
+they are disabled and the filer requires tokens. Its gRPC ports require
+certificates of their own authority: mutual TLS.
 """
 
 from __future__ import annotations
@@ -12,19 +12,27 @@ import secrets
 import signal
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import urllib3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from minio import Minio
 from minio.error import MinioException
 
 from dev.embedded.embedded_server import EmbeddedServer
-from dev.embedded.grpc_certificates import mutual_tls
 from dev.folder import WEED_OFFSET, DataFolder, secret_file, write_private
 from dev.processes.process import Program
 
 PORTS = ("s3", "master", "volume", "filer", "admin")
 REGION = "us-east-1"
+# The parts with sections of their own in SeaweedFS's security.toml.
+PARTS = ("MASTER", "VOLUME", "FILER", "S3", "CLIENT", "MSG_BROKER", "MQ", "ADMIN", "WORKER")
+LIFETIME = timedelta(days=3_650)
 
 
 def seaweedfs(folder: DataFolder) -> EmbeddedServer:
@@ -130,3 +138,52 @@ def _answers(env: Mapping[str, str]) -> bool:
     finally:
         pool.clear()
     return True
+
+
+def mutual_tls(folder: Path) -> dict[str, str]:
+    """Return SeaweedFS's variables for mutual TLS.
+
+    Each call writes new files that only this user may read. The key of the authority is not kept,
+    so nothing else can get a certificate.
+    """
+    authority, part = _key(), _key()
+    files = {
+        "ca": _certificate("autos embedded ca", authority, authority, is_ca=True),
+        "cert": _certificate("autos embedded part", part, authority, is_ca=False),
+        "key": part.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+    }
+    paths = {name: folder / f"grpc.{name}.pem" for name in files}
+    for name, pem in files.items():
+        write_private(paths[name], pem.decode())
+    env = {"WEED_GRPC_CA": str(paths["ca"])}
+    for each in PARTS:
+        env[f"WEED_GRPC_{each}_CERT"] = str(paths["cert"])
+        env[f"WEED_GRPC_{each}_KEY"] = str(paths["key"])
+    return env
+
+
+def _key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _certificate(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    authority: ec.EllipticCurvePrivateKey,
+    *,
+    is_ca: bool,
+) -> bytes:
+    now = datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "autos embedded ca")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + LIFETIME)
+        .add_extension(x509.BasicConstraints(is_ca, None), critical=True)
+    )
+    return builder.sign(authority, hashes.SHA256()).public_bytes(Encoding.PEM)

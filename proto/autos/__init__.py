@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from autos import errors
     from autos._client.async_client import AsyncClient
     from autos._client.connection import Connection
-    from autos._client.resume import JOB_ENDS
     from autos._client.sync_client import Client
+    from autos._client.watching import JOB_ENDS
     from autos.downloads.v1 import downloads_pb2 as pb
     from autos.errors import (
         AutosError,
@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "JOB_ENDS": "autos._client.resume",
+    "JOB_ENDS": "autos._client.watching",
     "AsyncClient": "autos._client.async_client",
     "Client": "autos._client.sync_client",
     "Connection": "autos._client.connection",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 
-from server.access.certificate_names import names_by_type
 from server.access.connection_guard import ConnectionGuard
 from server.errors.error_statuses import NoToken, UnknownToken
 from storage.clients.client_registry import CallingClient, ClientRegistry
@@ -14,6 +15,10 @@ from storage.clients.clients_file import ClientsFile
 LOOK_S = 1.0
 # Neither service returns data of a client. Load balancers have no token; the contract is public.
 OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+
+# gRPC's properties of a connection, by the type of the alternative names that they hold.
+_PROPERTIES = {"dns": "peer_dns", "uri": "peer_uri", "email": "peer_email", "ip": "peer_ip"}
+_ALTERNATIVE_NAMES, _COMMON_NAME = "x509_subject_alternative_name", "x509_common_name"
 
 
 class Authenticator:
@@ -77,3 +82,30 @@ def _by_token(registry: ClientRegistry, given: list[str]) -> CallingClient:
     if client is None:
         raise UnknownToken
     return client
+
+
+def names_by_type(connection: Mapping[str, Sequence[bytes]]) -> Iterator[str]:
+    """Yield the names that are written as their type requires.
+
+    `connection`: what gRPC's `auth_context` returns. The common name counts as a DNS name, and only
+    if the certificate has no alternative names.
+    """
+    found = {kind: connection.get(name, ()) for kind, name in _PROPERTIES.items()}
+    if not connection.get(_ALTERNATIVE_NAMES) and not any(found.values()):
+        found["dns"] = connection.get(_COMMON_NAME, ())
+    for kind, values in found.items():
+        for value in values:
+            name = value.decode(errors="replace")
+            if _type_of(name) == kind:
+                yield name
+
+
+def _type_of(name: str) -> str:
+    """Return the type of a name as it is written, in a certificate or in the clients file."""
+    try:
+        ip_address(name)
+    except ValueError:
+        if ":" in name:
+            return "uri"
+        return "email" if "@" in name else "dns"
+    return "ip"

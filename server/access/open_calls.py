@@ -125,3 +125,27 @@ class OpenCalls:
 def _require_room(client: CallingClient, count: int) -> None:
     if client.limits and count >= client.limits.calls_at_once:
         raise LimitReached("calls_at_once", client.name, client.limits.calls_at_once)
+
+
+class WatchLimiter:
+    """Counts the open watches of each client. For the event loop's thread only."""
+
+    def __init__(self) -> None:
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def acquire_watch(self, client: CallingClient) -> Iterator[None]:
+        """Count one watch of `client` while the context is open. Raises LimitReached."""
+        if client.limits and self._open[client.name] >= client.limits.open_watches:
+            raise LimitReached("open_watches", client.name, client.limits.open_watches)
+        self._open[client.name] += 1
+        try:
+            yield
+        finally:
+            self._open[client.name] -= 1
+            if not self._open[client.name]:
+                del self._open[client.name]
+
+    def count(self, client: str) -> int:
+        """Return how many watches a client has open."""
+        return self._open[client]

@@ -114,6 +114,11 @@ def status_of(error: BaseException) -> Status:
 Answer = tuple[int, str, list[Message]]
 
 
+def _plain(code: int) -> Callable[[Any], Answer]:
+    """Return a function that answers an error with `code`, and no details but its reason."""
+    return lambda error: (code, str(error), [_info(error.reason)])
+
+
 def _invalid(error: InvalidRequest) -> Answer:
     violations = [
         error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
@@ -121,14 +126,6 @@ def _invalid(error: InvalidRequest) -> Answer:
     ]
     details = [_info(error.reason), error_details_pb2.BadRequest(field_violations=violations)]
     return code_pb2.INVALID_ARGUMENT, str(error), details
-
-
-def _malformed(error: MalformedRequest) -> Answer:
-    return code_pb2.INVALID_ARGUMENT, str(error), [_info(error.reason)]
-
-
-def _unauthenticated(error: Unauthenticated) -> Answer:
-    return code_pb2.UNAUTHENTICATED, str(error), [_info(error.reason)]
 
 
 def _not_found(error: NotFound) -> Answer:
@@ -140,20 +137,12 @@ def _not_found(error: NotFound) -> Answer:
     return code_pb2.NOT_FOUND, str(error), [_info(error.reason), resource]
 
 
-def _not_allowed(error: CaseNotAllowed) -> Answer:
-    return code_pb2.PERMISSION_DENIED, str(error), [_info(error.reason)]
-
-
 def _precondition(error: PreconditionFailed) -> Answer:
     violation = error_details_pb2.PreconditionFailure.Violation(
         type=error.reason, subject=error.subject, description=str(error)
     )
     failure = error_details_pb2.PreconditionFailure(violations=[violation])
     return code_pb2.FAILED_PRECONDITION, str(error), [_info(error.reason), failure]
-
-
-def _events_gone(error: EventsGone) -> Answer:
-    return code_pb2.OUT_OF_RANGE, str(error), [_info(error.reason)]
 
 
 def _limit_reached(error: LimitReached) -> Answer:
@@ -186,12 +175,12 @@ def _retry_after(delay_ms: float) -> Message:
 
 _TABLE: tuple[tuple[type[AutosError], Callable[[Any], Answer]], ...] = (
     (InvalidRequest, _invalid),
-    (MalformedRequest, _malformed),
-    (Unauthenticated, _unauthenticated),
+    (MalformedRequest, _plain(code_pb2.INVALID_ARGUMENT)),
+    (Unauthenticated, _plain(code_pb2.UNAUTHENTICATED)),
     (NotFound, _not_found),
-    (CaseNotAllowed, _not_allowed),
+    (CaseNotAllowed, _plain(code_pb2.PERMISSION_DENIED)),
     (PreconditionFailed, _precondition),
-    (EventsGone, _events_gone),
+    (EventsGone, _plain(code_pb2.OUT_OF_RANGE)),
     (LimitReached, _limit_reached),
     (ServiceUnavailable, _unavailable),
 )

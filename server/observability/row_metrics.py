@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from server.observability.parts_up import PartsUp, checks_of
-from server.observability.shared_reading import SharedReading
+from server.observability.parts_up import PartsUp, SharedReading, checks_of
 from storage.health import gauges
 from storage.health.gauges import Gauges
 from storage.login.login_values import Login
@@ -18,8 +17,7 @@ from storage.portal.case_budget import DAY_S, CaseBudget, LimitUse
 from storage.portal.slots import Limits
 from storage.postgres.database import Database
 from storage.settings import Settings
-from storage.telemetry.listener import listen
-from storage.telemetry.process_signals import signals_of
+from storage.telemetry.process_signals import listen, signals_of
 from storage.telemetry.signals import Signals
 
 

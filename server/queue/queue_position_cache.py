@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
 from server.queue.queue_view import NOWHERE, QueueStatus, QueueView
-from server.runtime.blocking_executor import RunBlocking
+from server.runtime.fair_executor import RunBlocking
 from server.runtime.request_coalescer import RequestCoalescer
 
 # Seconds that a position which was read for watchers stays valid.

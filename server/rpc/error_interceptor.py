@@ -15,7 +15,7 @@ from server.access.authentication import OPEN_SERVICES, Authenticator
 from server.access.current_client import current_client, set_current_client
 from server.access.open_calls import OpenCalls
 from server.errors.error_statuses import LateRequest, MalformedRequest, status_of
-from server.rpc.repeated_fields import require_short
+from server.rpc.requests import require_short
 from server.runtime.stream_scheduler import StreamScheduler
 from storage.clients.client_registry import CallingClient
 

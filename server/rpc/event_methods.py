@@ -6,24 +6,18 @@ import asyncio
 from datetime import datetime
 from functools import partial
 
-import grpc
-
 from actors.webhook.event_messages import URL_LIFETIME_S, change_message, event_message
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
-from server.access.open_calls import OpenCalls
-from server.access.watch_limiter import WatchLimiter
-from server.rpc import page_requests, page_tokens
-from server.rpc.call_threads import SHORT_PAGE
+from server.access.open_calls import OpenCalls, WatchLimiter
+from server.rpc import page_requests
 from server.rpc.error_interceptor import counts_as_watch
 from server.rpc.page_requests import EventPage
-from server.rpc.service_base import ServiceBase
+from server.rpc.service_base import SHORT_PAGE, Context, ServiceBase
 from server.watch.event_waiter import EventWaiter
 from storage.events import event_log
 from storage.events.event_log import LoggedEvent
 from storage.records import JobRecord
-
-Context = grpc.aio.ServicerContext[object, object]
 
 PAGE_BYTES = 2 * 1024 * 1024
 # The documents of one event. A message is smaller than its JSON, so it fits a page.
@@ -64,9 +58,7 @@ class EventMethods(ServiceBase):
         return await self._threads.read_page(size, self._events, client, page)
 
     def _events(self, client: str, page: EventPage) -> pb.ListEventsResponse:
-        logged, has_more = event_log.page_and_more(
-            self._parts.database, client, page.after, page.size
-        )
+        logged, has_more = event_log.page(self._parts.database, client, page.after, page.size)
         response = pb.ListEventsResponse(has_more=has_more)
         left = PAGE_BYTES
         for each in logged:
@@ -104,7 +96,7 @@ class EventMethods(ServiceBase):
 
     def _logged(self, each: LoggedEvent, page: EventPage, event: pb.WebhookEvent) -> pb.Event:
         return pb.Event(
-            cursor=page_tokens.event_cursor(each.number, page.fingerprint),
+            cursor=page_requests.page_token(page.fingerprint, each.number),
             webhook_id=each.webhook_id,
             event=event,
         )

@@ -1,13 +1,19 @@
-"""The calls that list pages, converted to plain, checked values."""
+"""The calls that list pages, converted to plain, checked values, and the tokens of their pages."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.rpc import page_tokens, requests
+from server.rpc import requests
 from server.rpc.requests import Checks, seconds_of, uuid_of
 from server.rpc.starts import start_choices
 from storage.documents.document_queries import DocumentFilter
@@ -16,7 +22,20 @@ from storage.jobs.job_queries import JobFilter
 from storage.process_number import parse_process_number
 from storage.states import DocumentState, JobState
 
+T = TypeVar("T")
+
 EVENT_WAIT_CAP_S = 60.0
+# The longest token that is read.
+MAX_LENGTH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A checked call that lists a page. `fingerprint` binds page tokens to the call's filters."""
+
+    wanted: T
+    size: int
+    fingerprint: str
 
 
 def page_size(size: int, *, default: int, most: int) -> int:
@@ -36,16 +55,7 @@ def _states(values: Sequence[int], kind: type[JobState] | type[DocumentState]) -
     return tuple(sorted({names[value] for value in values}))
 
 
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """A checked ListJobs. `fingerprint` binds page tokens to their filters."""
-
-    wanted: JobFilter
-    size: int
-    fingerprint: str
-
-
-def list_jobs(request: pb.ListJobsRequest, *, client: str) -> JobPage:
+def list_jobs(request: pb.ListJobsRequest, *, client: str) -> Page[JobFilter]:
     """Return a checked ListJobs. Raises InvalidRequest."""
     checks = Checks()
     size = checks.take(lambda: page_size(request.page_size, default=50, most=500))
@@ -61,13 +71,13 @@ def list_jobs(request: pb.ListJobsRequest, *, client: str) -> JobPage:
     created_to = checks.take(lambda: _moment(request, "create_time_to"))
     if created_from and created_to and created_from > created_to:
         checks.take(lambda: _refuse("create_time_to", "must not be before create_time_from."))
-    fingerprint = page_tokens.fingerprint(
+    made_for = fingerprint(
         "ListJobs", client, number, states, sorted(labels.items()), created_from, created_to, batch
     )
-    after = checks.take(lambda: page_tokens.open_job_token(request.page_token, fingerprint))
+    after = checks.take(lambda: open_job_token(request.page_token, made_for))
     checks.finish()
     wanted = JobFilter(client, number, states or (), after, labels, created_from, created_to, batch)
-    return JobPage(wanted, size or 0, fingerprint)
+    return Page(wanted, size or 0, made_for)
 
 
 def _moment(request: pb.ListJobsRequest, field: str) -> datetime | None:
@@ -80,28 +90,28 @@ def _refuse(field: str, why: str) -> None:
     raise InvalidRequest.of(field, why)
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentPage:
-    """A checked ListDocuments."""
-
-    wanted: DocumentFilter
-    size: int
-    fingerprint: str
-
-
-def list_documents(request: pb.ListDocumentsRequest, *, client: str) -> DocumentPage:
+def list_documents(request: pb.ListDocumentsRequest, *, client: str) -> Page[DocumentFilter]:
     """Return a checked ListDocuments. Raises InvalidRequest."""
     checks = Checks()
     job = checks.take(lambda: uuid_of("job_id", request.job_id))
     size = checks.take(lambda: page_size(request.page_size, default=100, most=1000))
     states = checks.take(lambda: _states(request.states, DocumentState))
-    fingerprint = page_tokens.fingerprint("ListDocuments", client, str(job), states)
-    after = checks.take(lambda: page_tokens.open_document_token(request.page_token, fingerprint))
+    made_for = fingerprint("ListDocuments", client, str(job), states)
+    after = checks.take(lambda: open_document_token(request.page_token, made_for))
     checks.finish()
     assert job is not None  # noqa: S101 - finish() checked it
-    return DocumentPage(
-        DocumentFilter(job, states or (), -1 if after is None else after), size or 0, fingerprint
-    )
+    wanted = DocumentFilter(job, states or (), -1 if after is None else after)
+    return Page(wanted, size or 0, made_for)
+
+
+def list_subscriptions(request: pb.ListSubscriptionsRequest, *, client: str) -> Page[str]:
+    """Return a checked ListSubscriptions; `wanted` is the case before the page. As above."""
+    checks = Checks()
+    size = checks.take(lambda: page_size(request.page_size, default=50, most=500))
+    made_for = fingerprint("ListSubscriptions", client)
+    after = checks.take(lambda: open_case_token(request.page_token, made_for))
+    checks.finish()
+    return Page(after or "", size or 0, made_for)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +128,105 @@ class EventPage:
 def list_events(request: pb.ListEventsRequest, *, client: str) -> EventPage:
     """Return a checked ListEvents. Raises InvalidRequest."""
     checks = Checks()
-    fingerprint = page_tokens.fingerprint("ListEvents", client)
-    after = checks.take(lambda: page_tokens.open_event_cursor(request.after_cursor, fingerprint))
+    made_for = fingerprint("ListEvents", client)
+    after = checks.take(lambda: open_event_cursor(request.after_cursor, made_for))
     size = checks.take(lambda: page_size(request.page_size, default=50, most=500))
     wait_s = checks.take(lambda: seconds_of("wait", request.wait))
     checks.finish()
     most_s = min(wait_s or 0.0, EVENT_WAIT_CAP_S)
-    return EventPage(after or 0, size or 0, most_s, request.without_documents, fingerprint)
+    return EventPage(after or 0, size or 0, most_s, request.without_documents, made_for)
+
+
+def fingerprint(*parts: object) -> str:
+    """Return a hash of the RPC, the client and the filters that a token is valid for."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
+
+
+def page_token(made_for: str, *last: str | int) -> str:
+    """Return the token of the page after the item with the key `last`, or the event's cursor."""
+    raw = json.dumps([made_for, *last], separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def open_job_token(token: str, made_for: str) -> tuple[datetime, UUID] | None:
+    """Return the job before the page; None for the first page. Raises InvalidRequest."""
+    if not token:
+        return None
+    try:
+        time_text, id_text = _open(token, made_for)
+        moment = datetime.fromisoformat(time_text)
+        if moment.tzinfo is None:
+            raise _foreign()
+        # PostgreSQL supports fewer UTC offsets than Python.
+        return moment.astimezone(UTC), UUID(id_text)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise _foreign() from error
+
+
+def open_document_token(token: str, made_for: str) -> int | None:
+    """Return the position before the page; None for the first page. Raises InvalidRequest."""
+    if not token:
+        return None
+    position = _open_one(token, made_for)
+    # isinstance() would accept True, which is an int.
+    if type(position) is not int or not 0 <= position < 2**31:
+        raise _foreign()
+    return position
+
+
+def open_case_token(token: str, made_for: str) -> str:
+    """Return the case before the page, empty for the first page. Raises InvalidRequest."""
+    if not token:
+        return ""
+    number = _open_one(token, made_for)
+    if not isinstance(number, str) or not number.isascii() or "\0" in number:
+        raise _foreign()
+    return number
+
+
+def open_event_cursor(cursor: str, made_for: str) -> int:
+    """Return the number of a cursor, 0 for an empty one. Raises InvalidRequest."""
+    if not cursor:
+        return 0
+    try:
+        number = _open_one(cursor, made_for)
+    except InvalidRequest as error:
+        raise _foreign_cursor() from error
+    if type(number) is not int or not 0 < number < 2**63:
+        raise _foreign_cursor()
+    return number
+
+
+def _foreign_cursor() -> InvalidRequest:
+    return InvalidRequest.of(
+        "after_cursor",
+        "is not one that ListEvents gave to this client; leave it empty to begin at the oldest.",
+    )
+
+
+def _open_one(token: str, made_for: str) -> Any:
+    try:
+        (last,) = _open(token, made_for)
+    except ValueError as error:
+        raise _foreign() from error
+    return last
+
+
+def _open(token: str, made_for: str) -> list[Any]:
+    if len(token) > MAX_LENGTH or not token.isascii():
+        raise _foreign()
+    try:
+        padded = token + "=" * (-len(token) % 4)
+        parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (binascii.Error, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise _foreign() from error
+    if not isinstance(parts, list) or not parts or parts[0] != made_for:
+        raise _foreign()
+    return parts[1:]
+
+
+def _foreign() -> InvalidRequest:
+    return InvalidRequest.of(
+        "page_token",
+        "is not one that this call gave for these filters; leave it empty for the first page.",
+    )

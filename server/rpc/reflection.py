@@ -1,4 +1,4 @@
-"""Server reflection, v1 and v1alpha.
+"""Services for debugging: server reflection, v1 and v1alpha, and channelz.
 
 grpcio-reflection supports only v1alpha, cannot describe a method and has no comments. v1 has the
 same messages under another name, so one servicer answers both. A method is found through its
@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
+from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
@@ -21,6 +22,9 @@ from autos.downloads.v1 import downloads_pb2 as pb
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 METHOD = "ServerReflectionInfo"
 IMAGE = Path(__file__).parents[2] / "proto" / "base.binpb"
+# gRPC's own statistics of this process's connections and streams. They contain the addresses of
+# callers, so the service is off unless a setting enables it.
+CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
 
 
 class _CommentedFile:
@@ -98,3 +102,9 @@ def add_reflection(server: grpc.aio.Server, service_names: Iterable[str]) -> Non
             grpc.method_handlers_generic_handler(service, {METHOD: handler}) for service in SERVICES
         )
     )
+
+
+def add_channelz(server: grpc.aio.Server) -> str:
+    """Add the service to `server`. Return its name, for reflection."""
+    channelz.add_channelz_servicer(server)
+    return str(CHANNELZ)

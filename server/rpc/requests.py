@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from storage.errors import FieldViolation, InvalidRequest
@@ -22,6 +24,20 @@ URL_LIFETIME_CAP_S = 3_600
 SEALED_LIFETIME_CAP_S = 300
 HEARTBEAT_S = 15.0
 WAIT_S, WAIT_CAP_S = 30.0, 300.0
+
+_PACKAGE = "autos.downloads.v1"
+# By the full name of the field. Fields of an enum need no entry: each value is useful once.
+MOST: Mapping[str, int] = {
+    f"{_PACKAGE}.StartDownloadRequest.labels": 16,
+    f"{_PACKAGE}.StartDownloadsRequest.requests": 1_000,
+    f"{_PACKAGE}.ListJobsRequest.labels": 16,
+    f"{_PACKAGE}.SubscribeCaseRequest.labels": 16,
+    f"{_PACKAGE}.Selection.document_ids": 10_000,
+    f"{_PACKAGE}.Selection.kinds": 100,
+    f"{_PACKAGE}.Selection.instances": 100,
+}
+# Each value is a request that is checked, and refused, by itself.
+_CHECKED_LATER = {f"{_PACKAGE}.StartDownloadsRequest.requests"}
 
 
 class Checks:
@@ -173,3 +189,47 @@ def _after_revision(request: pb.WatchProgressRequest) -> None:
             "after_revision",
             "goes with job_id only: the newest job of a case may be another one by now.",
         )
+
+
+def require_short(request: Message) -> None:
+    """Raise InvalidRequest for the repeated fields of `request` that have too many values.
+
+    Fields of messages inside it count, too. A violation has the path of its field.
+    """
+    if wrong := list(_too_long(request, "")):
+        raise InvalidRequest(*wrong)
+
+
+def _too_long(message: Message, path: str) -> Iterator[FieldViolation]:
+    for field, value in message.ListFields():
+        name = path + field.name
+        if field.is_repeated:
+            most = most_of(field)
+            if len(value) > most:
+                yield FieldViolation(name, f"must have at most {most} values.")
+            elif _has_fields(field):
+                for place, each in enumerate(value):
+                    yield from _too_long(each, f"{name}[{place}].")
+        elif field.message_type is not None:
+            yield from _too_long(value, f"{name}.")
+
+
+def _has_fields(field: FieldDescriptor) -> bool:
+    return (
+        field.message_type is not None
+        and not is_map(field)
+        and field.full_name not in _CHECKED_LATER
+    )
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Return whether a repeated field is a map."""
+    entry = field.message_type
+    return entry is not None and bool(entry.GetOptions().map_entry)
+
+
+def most_of(field: FieldDescriptor) -> int:
+    """Return the most values of a repeated field. Raises KeyError if no limit is known."""
+    if field.enum_type is not None:
+        return len(field.enum_type.values)
+    return MOST[field.full_name]

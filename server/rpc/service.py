@@ -5,40 +5,39 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
-import grpc
 import structlog
 
 from actors.contract_messages import timestamp
 from actors.hints.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
-from server.access.open_calls import OpenCalls
-from server.access.watch_limiter import WatchLimiter
+from server.access.open_calls import OpenCalls, WatchLimiter
 from server.dependencies import ServerDependencies
-from server.messages.job_messages import set_place, shown
+from server.messages import set_place, shown
 from server.queue.queue_position_cache import QueuePositionCache
-from server.rpc import page_requests, page_tokens, requests
-from server.rpc.batches.batch_methods import BatchMethods
-from server.rpc.call_threads import CallThreads
+from server.rpc import page_requests, requests
+from server.rpc.batch_methods import BatchMethods
 from server.rpc.case_methods import CaseMethods
 from server.rpc.error_interceptor import counts_as_watch, writes_bytes
 from server.rpc.event_methods import EventMethods
+from server.rpc.page_requests import Page
+from server.rpc.service_base import CallThreads, Context
 from server.rpc.starts import start_requests, start_steps
 from server.rpc.starts.start_batcher import StartBatcher
-from server.rpc.subscriptions.subscription_methods import SubscriptionMethods
+from server.rpc.subscription_methods import SubscriptionMethods
 from server.rpc.usage import UsageReader
 from server.rpc.webhook_methods import WebhookMethods
 from server.runtime.row_waits import RowWaits
 from server.runtime.stream_scheduler import StreamScheduler
-from server.watch.end_waiter import EndWaiter
 from server.watch.event_waiter import EventWaiter
 from server.watch.feed import ENDED
 from server.watch.watch_hub import WatchHub
 from server.watch.watch_reader import WatchReader
-from server.watch.watcher import Watcher
+from server.watch.watcher import EndWaiter, Watcher
 from storage import refusals
 from storage.clients.client_registry import CallingClient
 from storage.documents import document_queries
+from storage.documents.document_queries import DocumentFilter
 from storage.errors import InvalidRequest, PreconditionFailed
 from storage.events import event_log
 from storage.jobs import job_queries, reruns
@@ -52,8 +51,6 @@ from storage.states import JobState
 from storage.webhooks import webhook_rows
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-Context = grpc.aio.ServicerContext[object, object]
 
 
 class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMethods, WebhookMethods):
@@ -189,12 +186,14 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
         """Return jobs, newest first."""
         page = page_requests.list_jobs(request, client=current_client().name)
         shown, has_more = await self._threads.read_page(
-            page.size, job_queries.page_and_more, self._parts.database, page.wanted, page.size
+            page.size, job_queries.page, self._parts.database, page.wanted, page.size
         )
         token = ""
         if has_more:
             last = shown[-1].job
-            token = page_tokens.job_token(last.create_time, last.job_id, page.fingerprint)
+            token = page_requests.page_token(
+                page.fingerprint, last.create_time.isoformat(), str(last.job_id)
+            )
         return pb.ListJobsResponse(jobs=await self._jobs(shown), next_page_token=token)
 
     async def ListDocuments(
@@ -205,7 +204,7 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
         page = page_requests.list_documents(request, client=client)
         return await self._threads.read_page(page.size, self._documents, client, page)
 
-    def _documents(self, client: str, page: page_requests.DocumentPage) -> pb.ListDocumentsResponse:
+    def _documents(self, client: str, page: Page[DocumentFilter]) -> pb.ListDocumentsResponse:
         """Read a page and make its message: the event loop would stop for that long."""
         found, case_level = document_queries.page(
             self._parts.database, client, page.wanted, page.size + 1
@@ -213,7 +212,7 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
         token = ""
         if len(found) > page.size:
             found = found[: page.size]
-            token = page_tokens.document_token(found[-1].position, page.fingerprint)
+            token = page_requests.page_token(page.fingerprint, found[-1].position)
         return pb.ListDocumentsResponse(
             documents=[shown(document, case_level) for document in found], next_page_token=token
         )

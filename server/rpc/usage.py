@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.access.open_calls import OpenCalls
-from server.access.watch_limiter import WatchLimiter
-from server.runtime.blocking_executor import RunBlocking
+from server.access.open_calls import OpenCalls, WatchLimiter
+from server.runtime.fair_executor import RunBlocking
 from storage.clients.client_registry import CallingClient
 from storage.jobs import usage_queries
 from storage.jobs.job_start import MAX_WEBHOOKS
@@ -25,7 +24,7 @@ KEPT_S = 60.0
 
 
 class UsageReader:
-    """Reads what each client uses. For the event loop's thread only. `clock`: monotonic seconds."""
+    """Reads what each client uses. For the event loop's thread only."""
 
     def __init__(
         self,
@@ -35,14 +34,12 @@ class UsageReader:
         calls: OpenCalls,
         watches: WatchLimiter,
         budget: CaseBudget = NO_BUDGET,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._run = run
         self._calls = calls
         self._watches = watches
         self._budget = budget
-        self._clock = clock
         self._totals: dict[str, tuple[float, StoredTotals]] = {}
         self._readings: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -79,9 +76,9 @@ class UsageReader:
         # Calls that come during a reading share its result.
         async with self._readings[client]:
             read_at, totals = self._totals.get(client, (0.0, None))
-            if totals is None or self._clock() - read_at > KEPT_S:
+            if totals is None or time.monotonic() - read_at > KEPT_S:
                 totals = await self._run(usage_queries.stored_totals, self._database, client)
-                self._totals[client] = self._clock(), totals
+                self._totals[client] = time.monotonic(), totals
             return totals
 
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
-import grpc
 import structlog
 
 from actors.contract_messages import timestamp
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
-from server.rpc.service_base import ServiceBase
+from server.rpc.service_base import Context, ServiceBase
 from server.rpc.starts import start_requests
 from storage.webhooks import webhook_tests
 from storage.webhooks.webhook_tests import TriedTest
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-Context = grpc.aio.ServicerContext[object, object]
 
 # Seconds between two readings of the row: the first, and the longest.
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.05, 0.5

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class RunBlocking(Protocol):
+    """Calls a blocking function on a thread of the pool, with the context of the call."""
+
+    def __call__(self, call: Callable[..., Any], *args: Any) -> Awaitable[Any]: ...
 
 
 class FairExecutor:

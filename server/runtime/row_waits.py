@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 from weakref import WeakValueDictionary
 
-from server.runtime.blocking_executor import RunBlocking
+from server.runtime.fair_executor import RunBlocking
 from storage.errors import RowsLocked
 from storage.jobs.job_start import BUSY_LIMIT_S
 from storage.postgres.postgres_errors import PART

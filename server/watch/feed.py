@@ -10,8 +10,7 @@ from uuid import UUID
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.errors.error_statuses import ShuttingDown
-from server.messages.job_messages import set_place
-from server.messages.stream_messages import SerializedDocument, envelope_prefix
+from server.messages import SerializedDocument, envelope_prefix, set_place
 from server.queue.queue_position_cache import QueuePositionCache
 from server.queue.queue_view import QueueStatus
 from storage.portal.slots import court_of

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.errors.error_statuses import ShuttingDown
-from server.messages.stream_messages import SerializedDocument
+from server.messages import SerializedDocument
 from server.queue.queue_position_cache import QueuePositionCache
 from server.runtime.background import Background
 from server.runtime.request_coalescer import RequestCoalescer

@@ -7,9 +7,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.messages.job_messages import message_of, shown
-from server.messages.stream_messages import serialize_document
-from server.runtime.blocking_executor import RunBlocking
+from server.messages import message_of, serialize_document, shown
+from server.runtime.fair_executor import RunBlocking
 from server.runtime.request_coalescer import RequestCoalescer
 from server.watch.feed import Change
 from storage.errors import NotFound
@@ -99,7 +98,8 @@ class WatchReader:
 
 
 def _owned(database: Database, job_ids: Collection[UUID]) -> Mapping[UUID, OwnedJob]:
-    views = watch_queries.views(database, job_ids)
+    with database.transaction() as transaction:
+        views = job_queries.views(transaction, job_ids)
     return {i: OwnedJob(view.job.client, message_of(view)) for i, view in views.items()}
 
 

@@ -11,9 +11,14 @@ from typing import Any
 
 import structlog
 
-from storage.clients.case_access import CaseAccess
-from storage.clients.client_registry import CallingClient, ClientLimits, ClientRegistry, KnownClient
-from storage.environment.webhook_secrets import is_webhook_secret, webhook_key
+from storage.clients.client_registry import (
+    CallingClient,
+    CaseAccess,
+    ClientLimits,
+    ClientRegistry,
+    KnownClient,
+)
+from storage.environment.setting_values import is_webhook_secret, webhook_key
 from storage.errors import ConfigurationError, InvalidRequest
 from storage.process_number import is_court, parse_process_number
 

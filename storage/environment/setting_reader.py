@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import Field, field
+from dataclasses import Field, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from storage.environment import plaintext
 from storage.environment.plaintext import is_loopback_host
-from storage.environment.secret_files import read_secret_files
 from storage.environment.setting_values import one_of
 from storage.errors import ConfigurationError
 
@@ -174,3 +174,42 @@ class SettingReader:
 def is_loopback(listen: str) -> bool:
     """Return whether only this machine can reach host:port. Of names, only localhost counts."""
     return is_loopback_host(listen.rpartition(":")[0])
+
+
+@dataclass(frozen=True)
+class SecretFiles:
+    """An environment with the secrets of files, and the problem of each that has none, by NAME."""
+
+    env: Mapping[str, str]
+    problems: Mapping[str, str]
+
+
+def read_secret_files(env: Mapping[str, str], names: Collection[str]) -> SecretFiles:
+    """Return the environment with the content of each NAME_FILE as NAME."""
+    found = dict(env)
+    problems: dict[str, str] = {}
+    for name in names:
+        path = found.pop(f"{name}_FILE", "").strip()
+        if not path:
+            continue
+        if found.get(name, "").strip():
+            problems[name] = f"{name} must not be set together with {name}_FILE"
+            continue
+        try:
+            found[name] = _content(path)
+        except ValueError as error:
+            # Without the path: it may be the secret itself, set by mistake.
+            problems[name] = f"{name}_FILE {error}"
+    return SecretFiles(found, problems)
+
+
+def _content(path: str) -> str:
+    try:
+        text = Path(path).read_text().strip()
+    except OSError as error:
+        raise ValueError(f"names a file that cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise ValueError("names a file that cannot be read (not UTF-8 text)") from None
+    if not text:
+        raise ValueError("names an empty file")
+    return text

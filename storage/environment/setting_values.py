@@ -5,9 +5,11 @@ Each raises ValueError with the rule that the text breaks: "must be a whole numb
 
 from __future__ import annotations
 
+import base64
 import re
 import ssl
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +24,8 @@ from storage.environment.sentinel_url import (
 )
 
 T = TypeVar("T")
+# Of 24 random bytes, fewer are distinct less than once in 10^12 keys.
+DISTINCT_BYTES = 12
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -192,3 +196,36 @@ def encryption_keys(text: str) -> tuple[str, ...]:
 
 def _is_encryption_key(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_-]{43}=", text) is not None
+
+
+def parse_webhook_secrets(text: str) -> tuple[str, ...]:
+    """Return comma-separated secrets. Raises ValueError with the rule that one breaks."""
+    secrets = comma_list(text)
+    if not secrets or not all(map(is_webhook_secret, secrets)):
+        raise ValueError(
+            "must be whsec_ and the base64 of 24 to 64 bytes (several: comma-separated)"
+        )
+    if not all(map(_looks_random, secrets)):
+        raise ValueError("must hold random bytes: these repeat, or follow a pattern")
+    return secrets
+
+
+def _looks_random(text: str) -> bool:
+    """Return False if the bytes are few, or follow each other in equal steps."""
+    key = base64.b64decode(text.removeprefix("whsec_"))
+    steps = {(after - before) % 256 for before, after in pairwise(key)}
+    return len(set(key)) >= DISTINCT_BYTES and len(steps) >= DISTINCT_BYTES
+
+
+def is_webhook_secret(text: str) -> bool:
+    """Whether this is `whsec_` and the base64 of 24 to 64 bytes."""
+    try:
+        key = webhook_key(text)
+    except ValueError:  # no base64, or not even ASCII
+        return False
+    return text.startswith("whsec_") and 24 <= len(key) <= 64
+
+
+def webhook_key(secret: str) -> bytes:
+    """The key of a webhook secret. Raises ValueError."""
+    return base64.b64decode(secret.removeprefix("whsec_"), validate=True)

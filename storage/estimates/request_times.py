@@ -11,13 +11,35 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from storage.estimates.latencies import KEPT
+from storage import sql
+from storage.postgres.database import Database
+
+# With fewer requests, each counts alike; later the newest counts most, by this factor.
+PLAIN_REQUESTS = 20
+KEPT = 0.98
+# A duration of zero would break the sums of the queue.
+LEAST_S = 0.001
 
 # The standard deviation of a court's request times, as a part of their mean. The latencies of the
 # portal vary by about as much as their mean.
 SPREAD = 1.0
 # The moving average never knows more than the mean of this many requests.
 REMEMBERED = (1 + KEPT) / (1 - KEPT)
+
+
+def record_times(database: Database, measured: Mapping[str, tuple[float, int]]) -> None:
+    """Add (seconds in all, requests) of each court to its moving average."""
+    courts = list(measured)
+    with database.autocommit() as transaction:
+        transaction.run(
+            sql.statement("record_request_times"),
+            plain=PLAIN_REQUESTS,
+            kept=KEPT,
+            least_s=LEAST_S,
+            courts=courts,
+            seconds=[measured[court][0] for court in courts],
+            requests=[measured[court][1] for court in courts],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,19 +64,12 @@ def _number(transaction: Transaction, client: str) -> int:
     return int(next(iter(row.values())))
 
 
-def page(database: Database, client: str, after: int, size: int) -> list[LoggedEvent]:
+def page(database: Database, client: str, after: int, size: int) -> tuple[list[LoggedEvent], bool]:
     """Return up to `size` events of the log after number `after` (0: from the oldest), in order.
 
-    Fewer if they are long. Raises EventsGone if events after that number were deleted, or if the
-    log ends before it.
+    Fewer if they are long. The second value is whether there are more events now. Raises EventsGone
+    if events after that number were deleted, or if the log ends before it.
     """
-    return page_and_more(database, client, after, size)[0]
-
-
-def page_and_more(
-    database: Database, client: str, after: int, size: int
-) -> tuple[list[LoggedEvent], bool]:
-    """Return a page of the log, and whether there are more events now. Raises EventsGone."""
     names = [field.name for field in fields_of(Event, LoggedEvent)]
     newer = (
         Event.select(*fields_of(Event, LoggedEvent))

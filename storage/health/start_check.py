@@ -16,7 +16,7 @@ from storage.environment.sentinel_url import is_sentinel_url
 from storage.environment.setting_reader import USED_BY
 from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
 from storage.objects.store_address import ObjectStore
-from storage.objects.store_check import StoreCheck
+from storage.objects.store_connection import StoreCheck
 from storage.postgres import connection_check, postgres_errors
 from storage.settings import Settings
 from storage.valkey import valkey_check

@@ -6,9 +6,11 @@ bytes as the line end behind a chunk. Neither reports whether the last line was 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import re
+import socket
 
 _SIZE_LINE = re.compile(rb"(0{0,64}[0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?(\r?\n)")
 _LINE_END = b"\r\n"
@@ -91,3 +93,16 @@ class ChunkedBody:
         self._left -= len(piece) if count is None else count
         if self._left < 0 or (not self._left and piece[-2:] != _LINE_END):
             raise BadChunk("A chunk is longer than its size.")
+
+
+def bytes_at_hand(file: io.BufferedReader | ChunkedBody, sock: socket.socket) -> bytes:
+    """Return the bytes that are ready in a socket's file, and leave them there."""
+    timeout_s = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        return file.peek(1)
+    except OSError:
+        return b""
+    finally:
+        with contextlib.suppress(OSError):
+            sock.settimeout(timeout_s)

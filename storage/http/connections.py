@@ -22,7 +22,6 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ProtocolError
 
 from storage.http.responses import INTERIM_MAX_S, FinalResponse, NoAnswer
-from storage.http.sockets import byte_at_hand
 
 Pools = TypeVar("Pools", bound=urllib3.PoolManager)
 
@@ -153,3 +152,27 @@ def inspected_pools(kind: type[Pools] = urllib3.PoolManager, **options: Any) -> 
 def is_kept_connection_closed(error: ProtocolError) -> bool:
     """Return whether the request may be sent again as a new one: KeptConnectionClosed."""
     return any(isinstance(argument, KeptConnectionClosed) for argument in error.args)
+
+
+def byte_at_hand(sock: socket.socket) -> bytes | None:
+    """Take one byte if one is ready. None: there is none. Empty: the peer has ended.
+
+    Raises ssl.SSLError for an alert of the peer, which is read only once.
+    """
+    # Not poll(): TLS may hold decrypted bytes, and its own messages (session tickets, new keys)
+    # make a socket readable although no byte of an answer is there.
+    timeout_s = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        return sock.recv(1)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return None
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        return b""
+    except ssl.SSLError:
+        raise
+    except OSError:
+        return b""
+    finally:
+        with contextlib.suppress(OSError):
+            sock.settimeout(timeout_s)

@@ -11,8 +11,7 @@ from uuid import UUID
 from peewee import Case, Tuple, fn
 
 from storage.errors import NotFound
-from storage.job_end.completion import end
-from storage.job_end.termination import terminate_remaining
+from storage.job_end.completion import end, terminate_remaining
 from storage.models import Job, JobLabel, Webhook, WebhookAttempt
 from storage.models.base import fields_of, is_any
 from storage.models.job import IS_NO_LOOK
@@ -134,12 +133,7 @@ class JobFilter:
     batch_id: UUID | None = None
 
 
-def page(database: Database, wanted: JobFilter, size: int) -> list[JobView]:
-    """Return up to `size` jobs, newest first; fewer if their selections are long."""
-    return page_and_more(database, wanted, size)[0]
-
-
-def page_and_more(database: Database, wanted: JobFilter, size: int) -> tuple[list[JobView], bool]:
+def page(database: Database, wanted: JobFilter, size: int) -> tuple[list[JobView], bool]:
     """Return up to `size` jobs, newest first, and whether there are more.
 
     If their selections are long, the page has fewer jobs, but at least one.

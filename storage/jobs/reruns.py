@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from peewee import Case, fn
 
 from storage import sql
-from storage.clients.case_access import EVERY_CASE, CaseAccess
+from storage.clients.client_registry import EVERY_CASE, CaseAccess
 from storage.errors import (
     CaseNotAllowed,
     LimitReached,
@@ -23,7 +23,7 @@ from storage.jobs import request_ids
 from storage.jobs.job_queries import own, view
 from storage.jobs.rerun_documents import NO_ERROR, carry_over, reset_documents
 from storage.listings import listing_cache
-from storage.listings.secrecy import is_listing_sealed
+from storage.listings.listing_cache import is_listing_sealed
 from storage.listings.size_limits import UNLIMITED, SizeLimits
 from storage.models import Job, Webhook
 from storage.models.base import time_after
@@ -33,8 +33,6 @@ from storage.objects.object_store import Objects
 from storage.postgres.database import Database, Row, Transaction
 from storage.records import JobView
 from storage.states import JobState, WebhookState, sources_of
-
-T = TypeVar("T")
 
 METHOD = "RetryJob"
 

@@ -54,12 +54,6 @@ def _changed(
     return found
 
 
-def views(database: Database, job_ids: Collection[UUID]) -> dict[UUID, JobView]:
-    """Return the existing jobs of these, of any client."""
-    with database.autocommit() as transaction:
-        return job_queries.views(transaction, job_ids)
-
-
 def newest(database: Database, cases: Collection[tuple[str, str]]) -> dict[tuple[str, str], UUID]:
     """Return the newest job of each case, given as client and process number."""
     with database.autocommit() as transaction:

@@ -185,3 +185,14 @@ def _stored_as_listed(
         for row in transaction.fetch(newest.dicts())
         if listed[row["document_id"]] in (None, row["size_bytes"])
     }
+
+
+def is_listing_sealed(transaction: Transaction, job: Row) -> bool:
+    """Return whether a job was listed with any seal. Unknown counts as sealed."""
+    if job["listed_time"] is None:
+        return False
+    sealed = Document.select(Document.document_id).where(
+        Document.job_id == (job["documents_of"] or job["job_id"]),
+        Document.secrecy_level != "PUBLICO",
+    )
+    return job["secrecy_level"] != 0 or transaction.fetch_one(sealed.limit(1).dicts()) is not None

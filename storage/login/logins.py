@@ -14,9 +14,8 @@ from uuid import uuid4
 from peewee import Case, fn
 
 from storage.errors import CredentialsRefused
-from storage.login.ciphers import Cipher
 from storage.login.login_rows import NO_DOUBT, NO_REFUSAL, locked_row, refusal
-from storage.login.login_values import Attempt, Grant, Login, Token, TokenDecision
+from storage.login.login_values import Attempt, Cipher, Grant, Login, Token, TokenDecision
 from storage.models import PortalLogin
 from storage.models.base import time_after
 from storage.postgres.database import Database, Row, Transaction

@@ -1,14 +1,12 @@
 """Every table, as a model. Other modules import the models from here."""
 
 from storage.models.base import BaseModel
-from storage.models.batch import Batch, BatchItem
 from storage.models.case import CaseAnswer, CaseSecrecy
 from storage.models.document import Document, SpoolState, SweptObject
-from storage.models.installation import Installation, SweepCandidate
+from storage.models.installation import Installation, ServiceRefusal, SweepCandidate
 from storage.models.job import Job
 from storage.models.portal import Court, PortalLogin, PortalThrottle, RequestedCase, Slot
-from storage.models.refusal import ServiceRefusal
-from storage.models.request import JobLabel, Request
+from storage.models.request import Batch, BatchItem, JobLabel, Request
 from storage.models.scheduler import Leader, WorkerProcess
 from storage.models.subscription import Subscription
 from storage.models.webhook import (
@@ -17,42 +15,10 @@ from storage.models.webhook import (
     SilentReceiver,
     Webhook,
     WebhookAttempt,
-)
-from storage.models.webhook_test import WebhookTest
-
-# In an order in which they can be created: a table comes after the tables that it refers to.
-ALL: tuple[type[BaseModel], ...] = (
-    Batch,
-    BatchItem,
-    Job,
-    JobLabel,
-    Request,
-    Document,
-    SpoolState,
-    SweptObject,
-    Event,
-    EventNumbers,
-    Webhook,
-    SilentReceiver,
-    WebhookAttempt,
     WebhookTest,
-    Slot,
-    PortalThrottle,
-    Court,
-    PortalLogin,
-    WorkerProcess,
-    Leader,
-    Installation,
-    SweepCandidate,
-    ServiceRefusal,
-    CaseSecrecy,
-    CaseAnswer,
-    RequestedCase,
-    Subscription,
 )
 
 __all__ = [
-    "ALL",
     "BaseModel",
     "Batch",
     "BatchItem",

@@ -12,8 +12,8 @@ SQL outside the models gets it, too) and its CHECKs in `Meta.constraints`. Add a
 `.sql` file that makes the same change (`ALTER TABLE ...`, expand first). Run test_schema.py. That
 test makes one schema from the models and one by the migrations and names each difference. The order
 of columns may differ, names and definitions may not. Fields that bring an index of their own
-(foreign keys, arrays, JSON) need `index=False`. A new model goes into `ALL`
-(storage/models/__init__.py).
+(foreign keys, arrays, JSON) need `index=False`. A new model is imported in
+storage/models/__init__.py.
 
 **Pitfalls of peewee**: `fn.concat(...)` and other names that peewee's nodes have as methods call
 that method, not the SQL function: write those in capitals (`fn.CONCAT`). `in_` of a long list sends

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from peewee import BigIntegerField, BooleanField, Default, TextField, UUIDField
+from peewee import BigIntegerField, BooleanField, CompositeKey, Default, TextField, UUIDField
 from playhouse.postgres_ext import DateTimeTZField
 
-from storage.models.base import BaseModel, checks
+from storage.models.base import BaseModel, checks, timestamp_now
 
 
 class Installation(BaseModel):
@@ -50,3 +50,22 @@ class SweepCandidate(BaseModel):
 
         table_name = "sweep_candidates"
         constraints = checks("sweep_candidates", seen_since_found="see_time >= find_time")
+
+
+class ServiceRefusal(BaseModel):
+    """An operation that a dependency refuses. In force while `see_time` is recent."""
+
+    part = TextField()
+    operation = TextField()
+    # The dependency's own code for it, and its text.
+    code = TextField()
+    answer = TextField()
+    since_time = timestamp_now()
+    see_time = timestamp_now()
+
+    class Meta:
+        """One row for each operation of a dependency."""
+
+        table_name = "service_refusals"
+        primary_key = CompositeKey("part", "operation")
+        constraints = checks("service_refusals", seen_since="see_time >= since_time")

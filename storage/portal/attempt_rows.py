@@ -11,8 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from storage.errors import AttemptError, Doubted, Failure, LeaseLost
-from storage.job_end.completion import complete_if_done, end
-from storage.job_end.termination import NO_CLAIM, terminate_remaining
+from storage.job_end.completion import NO_CLAIM, complete_if_done, end, terminate_remaining
 from storage.models import CaseSecrecy, Document, Job
 from storage.models.base import time_after
 from storage.portal.document_claims import DocumentLease

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 import redis
+
+T = TypeVar("T")
 
 # Seconds after which a position expires if it is not published again.
 LIFETIME_S = 10
@@ -69,33 +71,32 @@ class PlaceReader:
 
     def read(self, job_ids: Iterable[UUID]) -> dict[UUID, PublishedPlace]:
         """Return the published positions; none without Valkey."""
-        if self.is_quiet:
-            return {}
         wanted = list(job_ids)
-        try:
-            texts = [
-                text
-                for start in range(0, len(wanted), BATCH)
-                for text in self._read(wanted[start : start + BATCH])
-            ]
-        except redis.RedisError:
-            self._quiet_until = time.monotonic() + QUIET_S
-            return {}
-        found = zip(wanted, map(_decode, texts), strict=True)
+        found = zip(
+            wanted, map(_decode, self._ask(lambda: self._texts(wanted)) or ()), strict=False
+        )
         return {job_id: place for job_id, place in found if place is not None}
 
     def is_idle(self) -> bool:
         """Return whether a new job is served at once; False if that is unknown."""
+        return self._ask(lambda: self._client.get(IDLE_KEY)) == b"1"
+
+    def _ask(self, read: Callable[[], T]) -> T | None:
+        """Return the answer of Valkey, None while it is unavailable."""
         if self.is_quiet:
-            return False
+            return None
         try:
-            return self._client.get(IDLE_KEY) == b"1"
+            return read()
         except redis.RedisError:
             self._quiet_until = time.monotonic() + QUIET_S
-            return False
+            return None
 
-    def _read(self, job_ids: Sequence[UUID]) -> list[bytes | str | None]:
-        return self._client.mget([_key(job_id) for job_id in job_ids])
+    def _texts(self, job_ids: Sequence[UUID]) -> list[bytes | str | None]:
+        return [
+            text
+            for start in range(0, len(job_ids), BATCH)
+            for text in self._client.mget(map(_key, job_ids[start : start + BATCH]))
+        ]
 
 
 def _key(job_id: UUID) -> str:

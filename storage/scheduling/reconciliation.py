@@ -13,8 +13,7 @@ from peewee import fn
 
 from storage import sql
 from storage.errors import Failure, LeaseLost
-from storage.job_end.completion import complete_if_done, end
-from storage.job_end.termination import terminate_remaining
+from storage.job_end.completion import complete_if_done, end, terminate_remaining
 from storage.models import Document, Job, SpoolState
 from storage.models.base import is_any, time_after
 from storage.models.job import RUNNING

@@ -15,7 +15,7 @@ from uuid import uuid4
 from peewee import JOIN, SQL, fn
 
 from storage import sql
-from storage.clients.case_access import CaseAccess
+from storage.clients.client_registry import CaseAccess
 from storage.errors import CaseNotAllowed, LeaseLost, NotFound
 from storage.jobs.widening import MOST_SELECTIONS
 from storage.listings import case_answer

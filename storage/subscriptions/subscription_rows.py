@@ -1,4 +1,4 @@
-"""Subscriptions as callers see them: made, ended, listed, counted."""
+"""Subscriptions as callers see them: made, ended, listed, counted, and paused."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ from storage.models.base import fields_of, time_after
 from storage.models.job import RUNNING
 from storage.postgres.database import Database, Transaction
 from storage.postgres.page_bytes import within_page_bytes
+from storage.states import WebhookState
 from storage.webhook_policy import receiver_of
 
 # Seconds within which the first look at a case begins.
 FIRST_LOOK_S = 30.0
+# Events in a row that a receiver accepts in no attempt before its subscription is paused.
+MOST_FAILED = 10
+GONE = 410
+RECEIVER_GONE, RECEIVER_FAILS = "RECEIVER_GONE", "RECEIVER_FAILS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +189,37 @@ def count(database: Database, client: str) -> int:
     )
     with database.autocommit() as transaction:
         return int(transaction.fetch_one(query.dicts())["count"])
+
+
+def record_delivery(
+    transaction: Transaction,
+    client: str,
+    process_number: str,
+    url: str,
+    state: WebhookState,
+    status_code: int,
+) -> None:
+    """Record how the delivery of a `case.changed` to `url` ended. Nothing if the address changed.
+
+    The subscription is paused if its receiver accepts no more events.
+    """
+    if state is WebhookState.PENDING:
+        return
+    is_it = _is_it(client, process_number) & (Subscription.webhook_url == url)
+    if state is WebhookState.DELIVERED:
+        transaction.execute(
+            Subscription.update(failed_events=0).where(is_it, Subscription.failed_events > 0)
+        )
+        return
+    failed = Subscription.failed_events + 1
+    if status_code == GONE:
+        pauses, reason = Subscription.client == Subscription.client, RECEIVER_GONE
+    else:
+        pauses, reason = failed >= MOST_FAILED, RECEIVER_FAILS
+    transaction.execute(
+        Subscription.update(
+            failed_events=failed,
+            next_time=Case(None, [(pauses, None)], Subscription.next_time),
+            paused_reason=Case(None, [(pauses, reason)], Subscription.paused_reason),
+        ).where(is_it)
+    )

@@ -21,8 +21,8 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from storage.telemetry.gauges.process_gauges import ProcessGauges
 from storage.telemetry.metrics_recorder import MetricsRecorder
+from storage.telemetry.process_gauges import ProcessGauges
 from storage.telemetry.series import ALL, FROM_THE_START, Kind, Series
 from storage.telemetry.shared_folder import VARIABLE
 

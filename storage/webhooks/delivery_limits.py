@@ -113,16 +113,19 @@ def next_webhook(
     return (rows[0]["job_id"], rows[0]["position"]) if rows else None
 
 
-def record_answer(transaction: Transaction, client: str, receiver: str) -> None:
-    """Record that a client's receiver answered, with any status."""
-    transaction.execute(SilentReceiver.delete().where(*_is(client, receiver)))
+def record_outcome(
+    transaction: Transaction, client: str, receiver: str, status_code: int, *, is_timeout: bool
+) -> None:
+    """Record whether a client's receiver answered, with any status, or timed out.
 
-
-def record_timeout(transaction: Transaction, client: str, receiver: str) -> None:
-    """Record that a client's receiver timed out."""
-    transaction.execute(
-        SilentReceiver.insert(client=client, receiver=receiver).on_conflict_ignore()
-    )
+    `status_code` is 0 if there was no answer.
+    """
+    if status_code:
+        transaction.execute(SilentReceiver.delete().where(*_is(client, receiver)))
+    elif is_timeout:
+        transaction.execute(
+            SilentReceiver.insert(client=client, receiver=receiver).on_conflict_ignore()
+        )
 
 
 def _is(client: str, receiver: str) -> tuple[Any, ...]:

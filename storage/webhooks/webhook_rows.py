@@ -20,7 +20,7 @@ from storage.models.base import time_after
 from storage.postgres.database import Database, Row, Transaction
 from storage.records import DocumentRecord, JobRecord, JobView
 from storage.states import WebhookState, sources_of
-from storage.subscriptions import receivers
+from storage.subscriptions import subscription_rows
 from storage.webhooks import delivery_limits
 from storage.webhooks.delivery_limits import DEFAULT_LIMITS, DeliveryLimits
 
@@ -208,11 +208,17 @@ def _record(
             raise LeaseLost("The claim on this webhook is over.")
         transaction.execute(_log_attempt(delivery))
         if delivery.change is not None:
-            receivers.record(transaction, delivery, state, status_code)
-        if status_code:
-            delivery_limits.record_answer(transaction, delivery.client, delivery.receiver)
-        elif is_timeout:
-            delivery_limits.record_timeout(transaction, delivery.client, delivery.receiver)
+            subscription_rows.record_delivery(
+                transaction,
+                delivery.client,
+                delivery.process_number,
+                delivery.url,
+                state,
+                status_code,
+            )
+        delivery_limits.record_outcome(
+            transaction, delivery.client, delivery.receiver, status_code, is_timeout=is_timeout
+        )
 
 
 def _log_attempt(delivery: WebhookDelivery) -> Any:

@@ -101,10 +101,9 @@ def record(
     )
     with database.transaction() as transaction:
         transaction.execute(tried.where(WebhookTest.test_id == test.test_id))
-        if status_code:
-            delivery_limits.record_answer(transaction, test.client, test.receiver)
-        elif is_timeout:
-            delivery_limits.record_timeout(transaction, test.client, test.receiver)
+        delivery_limits.record_outcome(
+            transaction, test.client, test.receiver, status_code, is_timeout=is_timeout
+        )
 
 
 def take_answer(database: Database, test_id: UUID) -> TriedTest | None:

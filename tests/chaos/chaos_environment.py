@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from dev.embedded.embedded_servers import EmbeddedServers, start_all
 from dev.embedded.sandbox import ROOT
 from dev.folder import DataFolder
-from dev.processes.procfile import read_procfile
+from dev.processes.supervisor import read_procfile
 from dev.stack import running_stack
 from tests.chaos.acknowledgements import Acknowledgements
 from tests.chaos.hosts import Host, SecondHost

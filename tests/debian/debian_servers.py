@@ -12,7 +12,7 @@ import psycopg2
 import redis
 
 from dev.embedded.embedded_server import EmbeddedServer
-from dev.embedded.identity import ordinary_identity
+from dev.embedded.postgres import ordinary_identity
 from dev.folder import DataFolder
 from dev.processes.process import Program
 from storage.errors import ConfigurationError

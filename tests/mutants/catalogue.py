@@ -950,7 +950,7 @@ _BYTES = (
 _TOLD = (
     _mutant(
         "the body in a webhook's signature",
-        "actors/webhook/signature.py",
+        "actors/webhook/signed_posts.py",
         'f"{message_id}.{timestamp}.".encode() + body',
         'f"{message_id}.{timestamp}.".encode()',
         "tests/unit/webhook/test_signature.py",
@@ -1064,7 +1064,7 @@ _TOLD = (
     ),
     _mutant(
         "the fingerprint of a page token",
-        "server/rpc/page_tokens.py",
+        "server/rpc/page_requests.py",
         " or parts[0] != made_for",
         "",
         "tests/unit/requests/test_page_tokens.py",
@@ -1163,16 +1163,16 @@ _TOLD = (
     ),
     _mutant(
         "that WaitJob waits for the end",
-        "server/watch/end_waiter.py",
+        "server/watch/watcher.py",
         "while not feed.is_ended:",
         "while feed is None:",
         "tests/integration/server/test_waiting_for_ends.py",
     ),
     _mutant(
         "the farewell of a server that stops to WaitJob",
-        "server/watch/end_waiter.py",
-        "if self._farewell is not None:",
-        "if False:",
+        "server/watch/watcher.py",
+        "                    if self._farewell is not None:\n                        raise",
+        "                    if False:\n                        raise",
         "tests/integration/server/test_waiting_for_ends.py",
     ),
 )
@@ -1357,7 +1357,7 @@ _GUEST = (
     ),
     _mutant(
         "that interim answers of the bucket are passed over by the client",
-        "proto/autos/_client/files/final_answers.py",
+        "proto/autos/_client/files/fetching.py",
         "            if not 100 <= status < 200 or status == ",
         "            if True or status == ",
         "tests/unit/client/test_pulling.py",
@@ -1562,21 +1562,21 @@ _GUEST = (
     ),
     _mutant(
         "that one scheduler leads",
-        "storage/scheduling/leader.py",
+        "storage/scheduling/process_rows.py",
         "(Leader.lease_until < now)",
         "(Leader.lease_until.is_null(False))",
         LEADERSHIP,
     ),
     _mutant(
         "that a standby follows a leader that is gone",
-        "storage/scheduling/leader.py",
+        "storage/scheduling/process_rows.py",
         "is_over = (Leader.lease_until < now)",
         "is_over = (Leader.lease_until.is_null(True) & False)",
         LEADERSHIP,
     ),
     _mutant(
         "that a lease from before the clock went back is over",
-        "storage/scheduling/leader.py",
+        "storage/scheduling/process_rows.py",
         " | (Leader.lease_until > time_after(2 * LEASE_S))",
         "",
         LEADERSHIP,
@@ -1591,13 +1591,13 @@ _GUEST = (
     _mutant(
         "that a leader which ends gives up its lease",
         "actors/scheduler/leadership.py",
-        "            leader.give_up(self._database, holder)\n",
+        "            process_rows.give_up(self._database, holder)\n",
         "            pass\n",
         LEADERSHIP,
     ),
     _mutant(
         "that only its holder gives a lease up",
-        "storage/scheduling/leader.py",
+        "storage/scheduling/process_rows.py",
         "        Leader.holder == holder\n    )",
         "        Leader.holder.is_null(False)\n    )",
         READINGS,
@@ -2138,7 +2138,7 @@ _LOGIN = (
     ),
     _mutant(
         "the jobs of a stopped client that are put aside",
-        "actors/scheduler/policy/blocked_jobs.py",
+        "actors/scheduler/policy/backoff.py",
         "for scope in client_scopes(run) if self._of_client else ():",
         "for scope in ():",
         "tests/unit/scheduler/test_held_clients.py",
@@ -2295,7 +2295,7 @@ _CALLERS = (
     ),
     _mutant(
         "the room that a watch leaves",
-        "server/access/watch_limiter.py",
+        "server/access/open_calls.py",
         "            self._open[client.name] -= 1\n",
         "",
         LIMITS,
@@ -2450,8 +2450,8 @@ _CALLERS = (
     _mutant(
         "the hint of jobs that were begun",
         "server/rpc/starts/start_batcher.py",
-        "                    self._hints.ask(hint_of(each.view))\n",
-        "                    pass\n",
+        "            self._hints.ask(hint)\n",
+        "            pass\n",
         STARTING,
     ),
     _mutant(
@@ -2509,6 +2509,27 @@ _CALLERS = (
         ">= after_s:",
         ">= after_s and job_id not in published:",
         PLACES,
+    ),
+    _mutant(
+        "that an idle scheduler has a free thread",
+        "actors/scheduler/policy/dispatcher.py",
+        " and _room(state)[0] > 0",
+        "",
+        "tests/unit/scheduler/test_dispatcher.py",
+    ),
+    _mutant(
+        "the wait for a position while jobs wait",
+        "server/queue/queue_view.py",
+        "return self.held(courts) if self.is_idle() else None",
+        "return self.held(courts)",
+        "tests/integration/server/test_waiting_for_places.py",
+    ),
+    _mutant(
+        "that a job of another client is not read by its watcher",
+        "storage/jobs/watch_queries.py",
+        "if view.job.client == clients[i]",
+        "if True",
+        "tests/integration/access",
     ),
     _mutant(
         "that Valkey is left alone after a failure",
@@ -2605,7 +2626,7 @@ _CHOICES = (
     ),
     _mutant(
         "the skipped documents that no end closes",
-        "storage/job_end/termination.py",
+        "storage/job_end/completion.py",
         "sorted(DOCUMENT_OPEN)",
         "sorted({*DOCUMENT_OPEN, DocumentState.SKIPPED})",
         CHOICES,
@@ -2893,7 +2914,7 @@ _LOOKS = (
     ),
     _mutant(
         "the pause after a receiver is gone",
-        "storage/subscriptions/receivers.py",
+        "storage/subscriptions/subscription_rows.py",
         "    if status_code == GONE:\n",
         "    if False:\n",
         CHANGES,
@@ -2931,14 +2952,14 @@ _MANY_AT_ONCE = (
     ),
     _mutant(
         "the request of a batch that is refused by itself",
-        "server/rpc/repeated_fields.py",
+        "server/rpc/requests.py",
         "        and field.full_name not in _CHECKED_LATER\n",
         "",
         MANY,
     ),
     _mutant(
         "the useful length of a list in a request of a batch",
-        "server/rpc/batches/batch_requests.py",
+        "server/rpc/batch_requests.py",
         "            require_short(each)\n",
         "",
         MANY,
@@ -2980,7 +3001,7 @@ _MANY_AT_ONCE = (
     ),
     _mutant(
         "the number of starts that a batch counts as",
-        "server/rpc/batches/batch_methods.py",
+        "server/rpc/batch_methods.py",
         "client.limits.starts_per_minute, size",
         "client.limits.starts_per_minute, 1",
         MANY,
@@ -2997,7 +3018,7 @@ _STRANGERS = (
     ),
     _mutant(
         "the random bytes of a webhook secret",
-        "storage/environment/webhook_secrets.py",
+        "storage/environment/setting_values.py",
         "if not all(map(_looks_random, secrets)):",
         "if False:",
         SETTINGS,
@@ -3018,7 +3039,7 @@ _STRANGERS = (
     ),
     _mutant(
         "the type of a name in a certificate",
-        "server/access/certificate_names.py",
+        "server/access/authentication.py",
         "if _type_of(name) == kind:",
         "if name:",
         TLS,

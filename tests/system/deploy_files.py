@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from dev.embedded.sandbox import ROOT
-from dev.processes.procfile import read_procfile
+from dev.processes.supervisor import read_procfile
 
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"

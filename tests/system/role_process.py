@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from dev.processes.procfile import read_procfile
+from dev.processes.supervisor import read_procfile
 
 ROOT = Path(__file__).resolve().parents[2]
 

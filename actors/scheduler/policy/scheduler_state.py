@@ -14,15 +14,20 @@ from actors.hints.hints import (
     SliceBegun,
     SlotFreed,
 )
-from actors.scheduler.policy.backoff import Backoff
-from actors.scheduler.policy.blocked_jobs import BlockedJobs
+from actors.scheduler.policy.backoff import (
+    OF_BUDGET,
+    OF_CLIENT,
+    Backoff,
+    BlockedJobs,
+    refused_scope,
+    slice_scopes,
+)
 from actors.scheduler.policy.eligibility import Eligibility, eligibility
 from actors.scheduler.policy.estimator import Estimator
 from actors.scheduler.policy.fairness.budget_queue import BudgetClaimant, BudgetQueue
 from actors.scheduler.policy.fairness.fair_queue import FairQueue
 from actors.scheduler.policy.fairness.tag_heap import TagHeap
 from actors.scheduler.policy.run_state import RememberedRun, RunState
-from actors.scheduler.policy.scopes import OF_BUDGET, OF_CLIENT, refused_scope, slice_scopes
 from actors.scheduler.policy.slot_table import Charge, SlotTable
 from actors.scheduler.policy.window import Proposal, Window
 from storage.portal.outcomes import RefusedScope

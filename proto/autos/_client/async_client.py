@@ -8,18 +8,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar, Unpack
+from uuid import uuid4
 
 from google.protobuf.message import Message
 
 from autos._client import calls
 from autos._client.async_io import Transport, from_threads, run, sleep
-from autos._client.batch_watching import BatchWatching
 from autos._client.calls import Call, StartOptions
 from autos._client.connection import ADDRESS, Connection
 from autos._client.files.pulling import PARALLEL, Pull
 from autos._client.patience import ATTEMPT_S, PATIENCE_S, TIMEOUT_S, OnPause, Patience
-from autos._client.resume import JOB_ENDS
-from autos._client.watching import CUT_SHORT, HEARTBEAT_S, Watching
+from autos._client.watching import CUT_SHORT, HEARTBEAT_S, JOB_ENDS, BatchWatching, Watching
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import AutosError, Unavailable
 from autos.pulled import Pulled, PulledFile
@@ -123,7 +122,8 @@ class AsyncClient:
 
     async def batch(self, batch_id: str) -> pb.Batch:
         """Return how many jobs of a batch are in which state, and the sums of their counters."""
-        answer = await self._call(calls.batch(batch_id))
+        call = Call(pb.GetBatchRequest(batch_id=batch_id), pb.GetBatchResponse)
+        answer = await self._call(call)
         return answer.batch
 
     async def watch_batches(
@@ -159,7 +159,8 @@ class AsyncClient:
 
     async def status(self, target: str) -> pb.Job:
         """Return a job by its job_id, or the newest job of a process number."""
-        answer = await self._call(calls.status(target))
+        call = Call(pb.GetStatusRequest(**calls.target_of(target)), pb.GetStatusResponse)
+        answer = await self._call(call)
         return answer.job
 
     async def watch(
@@ -236,10 +237,16 @@ class AsyncClient:
         `labels`: jobs that have all of these. `created_from` is inclusive, `created_to` is not.
         `batch_id`: jobs that this batch made.
         """
-        first = calls.jobs(
-            process_number, states, page_size, labels, created_from, created_to, batch_id
+        request = pb.ListJobsRequest(
+            page_size=page_size,
+            process_number=process_number,
+            states=states,
+            labels=labels,
+            create_time_from=calls.timestamp(created_from),
+            create_time_to=calls.timestamp(created_to),
+            batch_id=batch_id,
         )
-        async for page in self._pages(first):
+        async for page in self._pages(Call(request, pb.ListJobsResponse)):
             for job in page.jobs:
                 yield job
 
@@ -251,44 +258,53 @@ class AsyncClient:
         page_size: int = calls.DOCUMENTS_PAGE,
     ) -> AsyncIterator[pb.Document]:
         """Yield all documents of a job in case file order. Pages are fetched on demand."""
-        async for page in self._pages(calls.documents(job_id, states, page_size)):
+        request = pb.ListDocumentsRequest(job_id=job_id, page_size=page_size, states=states)
+        async for page in self._pages(Call(request, pb.ListDocumentsResponse)):
             for document in page.documents:
                 yield document
 
     async def document(self, job_id: str, document_id: str) -> pb.Document:
         """Return one document of a job."""
-        answer = await self._call(calls.document(job_id, document_id))
+        request = pb.GetDocumentRequest(job_id=job_id, document_id=document_id)
+        answer = await self._call(Call(request, pb.GetDocumentResponse))
         return answer.document
 
     async def cancel(self, job_id: str) -> pb.Job:
         """Stop a job. A job that has ended is returned unchanged."""
-        answer = await self._call(calls.cancel(job_id))
+        answer = await self._call(Call(pb.CancelJobRequest(job_id=job_id), pb.CancelJobResponse))
         return answer.job
 
     async def retry(self, job_id: str, *, request_id: str | None = None) -> pb.Job:
         """Run the failed documents of an ended job again."""
-        answer = await self._call(calls.retry(job_id, request_id))
+        request = pb.RetryJobRequest(job_id=job_id, request_id=request_id or str(uuid4()))
+        answer = await self._call(Call(request, pb.RetryJobResponse))
         return answer.job
 
     async def url(
         self, job_id: str, document_id: str, *, lifetime: timedelta | None = None
     ) -> pb.GetDocumentUrlResponse:
         """Return a presigned URL of a stored document. It is a secret: it opens the document."""
-        return await self._call(calls.url(job_id, document_id, lifetime))
+        request = pb.GetDocumentUrlRequest(
+            job_id=job_id, document_id=document_id, lifetime=calls.duration(lifetime)
+        )
+        return await self._call(Call(request, pb.GetDocumentUrlResponse))
 
     async def redeliver(self, job_id: str, *, request_id: str | None = None) -> pb.Job:
         """Send the webhook of an ended job again."""
-        answer = await self._call(calls.redeliver(job_id, request_id))
+        request = pb.RedeliverWebhookRequest(job_id=job_id, request_id=request_id or str(uuid4()))
+        answer = await self._call(Call(request, pb.RedeliverWebhookResponse))
         return answer.job
 
     async def case(self, process_number: str) -> pb.Case:
         """Return class, subjects, parties and movements of a case, from its newest listing."""
-        answer = await self._call(calls.case(process_number))
+        request = pb.GetCaseRequest(process_number=process_number)
+        answer = await self._call(Call(request, pb.GetCaseResponse))
         return answer.case
 
     async def case_listing(self, process_number: str) -> bytes:
         """Return the portal's answer to the newest listing of a case as it came, JSON."""
-        call, patience = calls.case_listing(process_number), Patience(self._timeout_s)
+        request = pb.GetCaseListingRequest(process_number=process_number)
+        call, patience = Call(request, pb.GetCaseListingResponse), Patience(self._timeout_s)
         while True:
             try:
                 async with self._transport.stream(call, None, ATTEMPT_S) as messages:
@@ -313,11 +329,15 @@ class AsyncClient:
         Unavailable if the server is unavailable for `patience_s` seconds (None: never).
         """
         limit_s = patience_s if follow else self._timeout_s
-        wait = timedelta(seconds=calls.EVENT_WAIT_S if follow else 0)
+        wait = calls.duration(timedelta(seconds=calls.EVENT_WAIT_S if follow else 0))
         while True:
-            answer = await self._within(
-                limit_s, calls.events(after_cursor, page_size, wait, without_documents)
+            request = pb.ListEventsRequest(
+                after_cursor=after_cursor,
+                page_size=page_size,
+                wait=wait,
+                without_documents=without_documents,
             )
+            answer = await self._within(limit_s, Call(request, pb.ListEventsResponse))
             for event in answer.events:
                 yield event
                 after_cursor = event.cursor
@@ -340,27 +360,28 @@ class AsyncClient:
         fetched; `list_only`: none is. `labels`: of the jobs that fetch. Another call for the same
         case replaces these values.
         """
-        answer = await self._call(
-            calls.subscribe(
-                process_number,
-                interval=interval,
-                webhook_url=webhook_url,
-                selection=selection,
-                list_only=list_only,
-                labels=labels,
-            )
+        request = pb.SubscribeCaseRequest(
+            process_number=process_number,
+            interval=calls.duration(interval),
+            webhook_url=webhook_url,
+            selection=selection,
+            list_only=list_only,
+            labels=labels,
         )
+        answer = await self._call(Call(request, pb.SubscribeCaseResponse))
         return answer.subscription
 
     async def unsubscribe(self, process_number: str) -> None:
         """End watching a case. What is stored stays."""
-        await self._call(calls.unsubscribe(process_number))
+        request = pb.UnsubscribeCaseRequest(process_number=process_number)
+        await self._call(Call(request, pb.UnsubscribeCaseResponse))
 
     async def subscriptions(
         self, *, page_size: int = calls.SUBSCRIPTIONS_PAGE
     ) -> AsyncIterator[pb.Subscription]:
         """Yield all watched cases by their numbers. Pages are fetched on demand."""
-        async for page in self._pages(calls.subscriptions(page_size)):
+        request = pb.ListSubscriptionsRequest(page_size=page_size)
+        async for page in self._pages(Call(request, pb.ListSubscriptionsResponse)):
             for subscription in page.subscriptions:
                 yield subscription
 
@@ -369,12 +390,14 @@ class AsyncClient:
 
         This call is not retried, and may take 45 seconds.
         """
-        answer = await self._transport.answer(calls.test_webhook(webhook_url), calls.TEST_WEBHOOK_S)
+        request = pb.SendTestWebhookRequest(webhook_url=webhook_url)
+        call = Call(request, pb.SendTestWebhookResponse)
+        answer = await self._transport.answer(call, calls.TEST_WEBHOOK_S)
         return answer.attempt
 
     async def usage(self) -> pb.GetUsageResponse:
         """Return the limits of this client and what it has used of them."""
-        return await self._call(calls.usage())
+        return await self._call(Call(pb.GetUsageRequest(), pb.GetUsageResponse))
 
     async def download_to(
         self,

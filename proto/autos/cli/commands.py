@@ -7,18 +7,25 @@ from collections.abc import Callable
 from itertools import islice
 
 from autos._client.calls import StartOptions, is_process_number
-from autos._client.resume import JOB_ENDS
 from autos._client.sync_client import Client
+from autos._client.watching import JOB_ENDS
 from autos.cli.exits import Exit, exit_of_job
 from autos.cli.groups.batch_start import start_many
-from autos.cli.groups.case_lines import case_lines
 from autos.cli.groups.pull_command import pull
 from autos.cli.groups.subscriptions import selection_of, subscribe, subscriptions, unsubscribe
-from autos.cli.groups.webhook_test import test_webhook
 from autos.cli.live import job_view
 from autos.cli.output import write_bytes, write_line
 from autos.cli.printing import print_job, print_json, print_note, print_rows
-from autos.cli.wording import counts, document_state, job_state, line, shown, size, usage_lines
+from autos.cli.wording import (
+    case_lines,
+    counts,
+    document_state,
+    job_state,
+    line,
+    shown,
+    size,
+    usage_lines,
+)
 from autos.downloads.v1 import downloads_pb2 as pb
 
 Command = Callable[[Client, Namespace], Exit]
@@ -86,6 +93,16 @@ def redeliver(client: Client, options: Namespace) -> Exit:
     """Send the job's webhooks again. Print the job."""
     print_job(client.redeliver(_job_id(client, options.target)), options)
     return Exit.OK
+
+
+def test_webhook(client: Client, options: Namespace) -> Exit:
+    """Send a test event to a URL. Print whether the receiver accepted it."""
+    attempt = client.test_webhook(options.webhook_url)
+    if options.json:
+        print_json(attempt)
+    else:
+        write_line(shown(attempt.error) if attempt.error else f"accepted: {attempt.status_code}")
+    return Exit.ERROR if attempt.error else Exit.OK
 
 
 def usage(client: Client, options: Namespace) -> Exit:

@@ -8,28 +8,17 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from autos.cli.output import write_line
 from autos.cli.wording import batches_line, failure, line, shown, size
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.pulled import PulledFile
 
+if TYPE_CHECKING:
+    from autos.cli.bars import BatchBar, JobBar
+
 PLAIN_EVERY_S = 5.0
-
-
-class View(Protocol):
-    """A display of a job."""
-
-    def show(self, message: pb.WatchProgressResponse) -> None:
-        """Show a message of the watch."""
-
-
-class BatchView(Protocol):
-    """A display of batches."""
-
-    def show(self, batches: Sequence[pb.Batch], /) -> None:
-        """Show the batches as they are now."""
 
 
 class PullView(Protocol):
@@ -100,7 +89,7 @@ class PullLines:
 
 
 @contextmanager
-def job_view() -> Iterator[View]:
+def job_view() -> Iterator[Lines | JobBar]:
     """Yield the display of a job and close it when the context is left."""
     if not is_live():
         yield Lines()
@@ -113,7 +102,7 @@ def job_view() -> Iterator[View]:
 
 
 @contextmanager
-def batch_view() -> Iterator[BatchView]:
+def batch_view() -> Iterator[BatchLines | BatchBar]:
     """Yield the display of batches and close it when the context is left."""
     if not is_live():
         lines = BatchLines()

@@ -11,7 +11,7 @@ import structlog
 
 from actors.hints.hints import JobWanted
 from server.dependencies import ServerDependencies
-from server.messages.job_messages import message_of
+from server.messages import message_of
 from server.queue.queue_position_cache import MOST_WAITS, QueuePositionCache
 from server.queue.queue_view import QueueStatus
 from server.rpc.starts import start_steps
@@ -23,7 +23,7 @@ from server.rpc.starts.pending_start import (
     note_answer,
 )
 from server.rpc.starts.start_steps import hint_of, look, widen
-from server.runtime.blocking_executor import RunBlocking
+from server.runtime.fair_executor import RunBlocking
 from server.runtime.request_coalescer import RequestCoalescer
 from server.runtime.row_waits import RowWaits
 from storage import logs

@@ -13,7 +13,7 @@ import pytest
 
 from autos import AsyncClient, AutosError, Client, pb
 from autos._client.patience import OnPause
-from server.access.connection_limits import unknown_limits
+from server.access.connection_guard import unknown_limits
 from tests.network.loop_thread import LoopThread
 from tests.network.proxy import Proxy
 from tests.network.proxy_links import Trap

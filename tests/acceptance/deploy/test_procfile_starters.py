@@ -12,7 +12,7 @@ import pytest
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
-from dev.processes.procfile import read_procfile
+from dev.processes.supervisor import read_procfile
 from tests.acceptance.deploy.deployment import DEADLINE_S, fetch, new_installation, started
 from tests.sandbox.portal import SandboxPortal
 

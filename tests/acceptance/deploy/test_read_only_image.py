@@ -18,7 +18,7 @@ import requests
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
-from storage.telemetry.listener import PORT_AFTER
+from storage.telemetry.process_signals import PORT_AFTER
 from tests.acceptance.deploy.deployment import DEADLINE_S, fetch, new_installation, started
 from tests.sandbox.portal import SandboxPortal
 from tests.system.deploy_files import compose_checks, compose_commands, copied_folders

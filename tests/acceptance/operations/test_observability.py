@@ -24,7 +24,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
 from dev.processes.deadline import until
-from storage.telemetry.listener import PORT_AFTER
+from storage.telemetry.process_signals import PORT_AFTER
 from tests.sandbox.keycloak.login import CLIENT_ID, CLIENT_SECRET, SandboxLogin
 from tests.sandbox.portal import SandboxPortal
 from tests.sandbox.receivers.otlp_receiver import OtlpReceiver, SpanSeen

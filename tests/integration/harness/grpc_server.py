@@ -21,8 +21,7 @@ from actors.hints.hint_channel import HintSender, make_client
 from actors.messaging.enqueuer import Enqueuer, make_broker
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from server.access.authentication import Authenticator
-from server.access.connection_guard import ConnectionGuard, UnknownLimits
-from server.access.connection_limits import connection_options
+from server.access.connection_guard import ConnectionGuard, UnknownLimits, connection_options
 from server.access.unknown_callers import DEFAULT_LIMITS, UnknownCallers, UnknownCallLimits
 from server.dependencies import ServerDependencies
 from server.queue.queue_view import QueueView

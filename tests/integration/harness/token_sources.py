@@ -10,8 +10,7 @@ from actors.login.token_source import RefreshedToken, StaticToken
 from actors.portal.portal_client import Portal
 from actors.portal.portal_session import TokenSource
 from actors.resilience.exchange_deadline import Watchdog
-from storage.login.ciphers import Cipher
-from storage.login.login_values import Login
+from storage.login.login_values import Cipher, Login
 from storage.postgres.database import Database, Row
 from storage.settings import Settings
 from tests.integration.harness.factories import execute

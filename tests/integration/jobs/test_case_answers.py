@@ -15,11 +15,11 @@ import grpc
 import pytest
 
 from actors.case_file.case_file import parse_case
-from actors.scheduler.answer_mover import OUTAGE_WAIT_S, AnswerMover
+from actors.scheduler.sweeper import OUTAGE_WAIT_S, AnswerMover
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import set_current_client
 from server.dependencies import ServerDependencies
-from server.messages.case_messages import MOST_BYTES
+from server.rpc.case_methods import MOST_BYTES
 from storage.clients.client_registry import CallingClient
 from storage.errors import NotFound
 from storage.listings import case_answer, listing_cache, listing_record

@@ -227,7 +227,7 @@ def test_other_values_under_a_request_id_are_refused(
 
     assert [v.field for v in caught.value.violations] == ["request_id"]
     assert job_queries.get(database, CLIENT, view.job.job_id) == view
-    assert len(job_queries.page(database, JobFilter(CLIENT), 10)) == 1
+    assert len(job_queries.page(database, JobFilter(CLIENT), 10)[0]) == 1
 
 
 def test_the_default_age_may_change_between_two_calls_of_a_request(database: Database) -> None:
@@ -248,7 +248,7 @@ def test_two_cases_racing_for_a_request_id_leave_one_job(database: Database) -> 
         outcomes = run_concurrently(calls)
 
         assert Counter(outcomes) == {"created": 1, "refused": 1}
-    assert len(job_queries.page(database, JobFilter(CLIENT), 100)) == 20
+    assert len(job_queries.page(database, JobFilter(CLIENT), 100)[0]) == 20
 
 
 def _outcome(database: Database, wanted: StartRequest) -> str:
@@ -662,9 +662,11 @@ def test_jobs_are_paged_newest_first_without_gaps(database: Database) -> None:
     made = [factories.start(database)[0].job for _ in range(5)]
     newest = list(reversed(made))
 
-    first = job_queries.page(database, JobFilter(CLIENT), 2)
+    first = job_queries.page(database, JobFilter(CLIENT), 2)[0]
     last = first[-1].job
-    rest = job_queries.page(database, JobFilter(CLIENT, after=(last.create_time, last.job_id)), 9)
+    rest = job_queries.page(database, JobFilter(CLIENT, after=(last.create_time, last.job_id)), 9)[
+        0
+    ]
 
     assert [view.job for view in first + rest] == newest
 
@@ -676,14 +678,14 @@ def test_jobs_are_filtered_by_case_and_state(database: Database) -> None:
     factories.start(database)
 
     def ids(**by: object) -> list[UUID]:
-        found = job_queries.page(database, JobFilter(CLIENT, **by), 9)  # type: ignore[arg-type]
+        found = job_queries.page(database, JobFilter(CLIENT, **by), 9)[0]  # type: ignore[arg-type]
         return [view.job.job_id for view in found]
 
     number = wanted.process_number
     assert ids(process_number=number) == [running.job.job_id, ended]
     assert ids(states=("COMPLETED", "FAILED")) == [ended]
     assert ids(process_number=number, states=("PROCESSING",)) == [running.job.job_id]
-    assert job_queries.page(database, JobFilter("another"), 9) == []
+    assert job_queries.page(database, JobFilter("another"), 9)[0] == []
 
 
 def test_the_newest_job_of_a_case_is_found_by_its_number(database: Database) -> None:

@@ -281,7 +281,7 @@ def test_jobs_are_found_by_all_of_their_labels_and_by_their_time(
 
     def found(**values: Any) -> list[int | None]:
         ids = {job.job_id: place for place, job in enumerate(jobs)}
-        page = job_queries.page(database, JobFilter(CLIENT, **values), 10)
+        page = job_queries.page(database, JobFilter(CLIENT, **values), 10)[0]
         return [ids.get(str(view.job.job_id)) for view in page]
 
     assert found(labels={"a": "1"}) == [1, 0]
@@ -293,7 +293,7 @@ def test_jobs_are_found_by_all_of_their_labels_and_by_their_time(
     last = job_queries.get(database, CLIENT, UUID(jobs[1].job_id)).job
     assert found(labels={"a": "1"}, after=(last.create_time, last.job_id)) == [0]
     # No client finds the jobs of another one.
-    assert [v.job.job_id for v in job_queries.page(database, JobFilter("other"), 10)] == [
+    assert [v.job.job_id for v in job_queries.page(database, JobFilter("other"), 10)[0]] == [
         other.job_id
     ]
 
@@ -309,7 +309,8 @@ def test_a_call_that_joins_adds_its_labels_and_is_found_by_them(
     assert dict(joined.labels) == {"a": "1", "b": "2", "c": "3"}
     for labels, count in (({"b": "1"}, 0), ({"a": "1", "b": "2", "c": "3"}, 1)):
         assert (
-            len(job_queries.page(pipeline.database, JobFilter(CLIENT, labels=labels), 9)) == count
+            len(job_queries.page(pipeline.database, JobFilter(CLIENT, labels=labels), 9)[0])
+            == count
         )
     again = desk.start(number, labels={"c": "3"}).job
     assert again.revision == joined.revision
@@ -367,7 +368,7 @@ def test_a_page_of_jobs_with_long_selections_is_shorter(database: Database) -> N
     found: list[UUID] = []
     after, pages, has_more = None, 0, True
     while has_more:
-        views, has_more = job_queries.page_and_more(database, JobFilter(CLIENT, after=after), 50)
+        views, has_more = job_queries.page(database, JobFilter(CLIENT, after=after), 50)
         assert sum(len(str(view.job.selections)) for view in views) < 5 * PAGE_BYTES
         found += [view.job.job_id for view in views]
         after, pages = (views[-1].job.create_time, views[-1].job.job_id), pages + 1

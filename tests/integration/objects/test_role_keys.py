@@ -22,8 +22,7 @@ from structlog.testing import capture_logs
 
 from storage.errors import ServiceUnavailable
 from storage.objects.object_store import Objects
-from storage.objects.role_keys import RoleKeys
-from storage.objects.store_address import ObjectStore
+from storage.objects.store_address import ObjectStore, RoleKeys
 from storage.objects.uploads import Upload
 
 TOKEN, IDENTITY = "planted-session-token", "planted-identity"

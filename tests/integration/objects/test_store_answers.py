@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from storage.errors import ServiceRefused, ServiceUnavailable, StoreRefused
 from storage.objects.object_store import Objects
 from storage.objects.store_address import ObjectStore
-from storage.objects.store_check import StoreCheck
+from storage.objects.store_connection import StoreCheck
 from storage.objects.uploads import Upload
 from tests.network.store_proxy import No, StoreProxy, store_proxy
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from storage import models, sql
 
-TABLES = tuple(model._meta.table_name for model in models.ALL)
+TABLES = tuple(
+    getattr(models, name)._meta.table_name for name in models.__all__ if name != "BaseModel"
+)
 
 _TABLE = re.compile(rf"\b(?:FROM|JOIN|UPDATE|INTO)\s+(?:{'|'.join(TABLES)})\b")
 _READ = re.compile(rf"\b(?:FROM|JOIN|UPDATE)\s+({'|'.join(TABLES)})\b")

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from actors.portal.latency_recorder import INTERVAL_S, LatencyRecorder
-from storage.estimates.latencies import KEPT, PLAIN_REQUESTS, record_times
+from storage.estimates.request_times import KEPT, PLAIN_REQUESTS, record_times
 from storage.postgres.database import Database, Row
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently

@@ -30,8 +30,7 @@ from storage.errors import (
 )
 from storage.listings.listed_case import ListedDocument
 from storage.login import login_blocks, login_rows, logins
-from storage.login.ciphers import Cipher
-from storage.login.login_values import Evidence, Grant, Login
+from storage.login.login_values import Cipher, Evidence, Grant, Login
 from storage.postgres.database import Database
 from storage.settings import Settings
 from tests.integration.harness.concurrency import run_concurrently

@@ -42,7 +42,7 @@ def _no_client(_client: str) -> None:
 
 def _read(database: CountingDatabase) -> dict[str, Step]:
     """Make each read of a caller once. Return what each read."""
-    newest = job_queries.page(database, JobFilter(CLIENT), PAGE)
+    newest = job_queries.page(database, JobFilter(CLIENT), PAGE)[0]
     job = next(v.job for v in newest if v.job.process_number[6] == "0")
     batch_id = job.batch_id
     assert batch_id is not None
@@ -52,23 +52,25 @@ def _read(database: CountingDatabase) -> dict[str, Step]:
     reads: dict[str, Callable[[], object]] = {
         "a job": lambda: job_queries.get(database, CLIENT, job.job_id),
         "the newest job": lambda: job_queries.newest(database, CLIENT, job.process_number),
-        "a page of jobs": lambda: job_queries.page(database, JobFilter(CLIENT), PAGE),
-        "the next page": lambda: job_queries.page(database, JobFilter(CLIENT, after=after), PAGE),
+        "a page of jobs": lambda: job_queries.page(database, JobFilter(CLIENT), PAGE)[0],
+        "the next page": lambda: job_queries.page(database, JobFilter(CLIENT, after=after), PAGE)[
+            0
+        ],
         "a page of running jobs": lambda: job_queries.page(
             database, JobFilter(CLIENT, states=("PROCESSING",)), PAGE
-        ),
+        )[0],
         "the jobs of a case": lambda: job_queries.page(
             database, JobFilter(CLIENT, job.process_number), PAGE
-        ),
+        )[0],
         "the jobs with a label": lambda: job_queries.page(
             database, JobFilter(CLIENT, labels={"all": "x"}, after=after), PAGE
-        ),
+        )[0],
         "the jobs of a time": lambda: job_queries.page(
             database, JobFilter(CLIENT, created_from=after[0], created_to=after[0]), PAGE
-        ),
+        )[0],
         "the jobs of a batch": lambda: job_queries.page(
             database, JobFilter(CLIENT, batch_id=batch_id, after=after), PAGE
-        ),
+        )[0],
         "a batch": lambda: batches.counts(database, CLIENT, batch_id),
         "the results of a batch": lambda: batches.results(database, batch_id),
         "a document": lambda: document_queries.get(

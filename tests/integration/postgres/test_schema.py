@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import peewee
 import pytest
 from peewee import Check, Default, IntegerField, SchemaManager, TextField
 
 from dev.embedded.embedded_servers import EmbeddedServers
-from storage.models import ALL, BaseModel
+from storage import models
+from storage.models import BaseModel
 from storage.models.base import reference, timestamp_now
 from storage.models.document import Document
 from storage.models.job import Job
@@ -18,6 +20,10 @@ from storage.postgres.database import Database, Transaction
 from storage.postgres.migrate import migrate
 from tests.databases import create_database
 
+# In an order in which they can be created: a table comes after the tables that it refers to.
+ALL = peewee.sort_models(  # type: ignore[attr-defined]
+    [getattr(models, name) for name in models.__all__ if name != "BaseModel"]
+)
 # Everything in the schema except functions and the migration history, by kind and name.
 _CATALOGUE = """
 WITH tables AS (

@@ -11,7 +11,7 @@ import pytest
 from actors.scheduler.leadership import Leadership
 from dev.processes.deadline import until
 from storage.postgres.database import Database
-from storage.scheduling import leader
+from storage.scheduling import process_rows
 from tests.integration.harness import factories
 
 WAIT_S = 60.0
@@ -47,19 +47,19 @@ def test_of_several_schedulers_one_leads(database: Database, start: Start) -> No
     until(lambda: any(each.term for each in schedulers), WAIT_S, "No scheduler leads.")
 
     # However often the others try.
-    assert not any(leader.lead(database, uuid4(), sends=True) for _ in range(20))
+    assert not any(process_rows.lead(database, uuid4(), sends=True) for _ in range(20))
     assert sum(each.term is not None for each in schedulers) == 1
 
 
 def test_a_lease_from_before_the_database_s_clock_went_back_holds_no_scheduler_up(
     database: Database,
 ) -> None:
-    assert leader.lead(database, uuid4(), sends=True)
-    assert not leader.lead(database, uuid4(), sends=True)
+    assert process_rows.lead(database, uuid4(), sends=True)
+    assert not process_rows.lead(database, uuid4(), sends=True)
 
     factories.execute(database, "UPDATE leader SET lease_until = lease_until + interval '1 hour'")
 
-    assert leader.lead(database, uuid4(), sends=True)
+    assert process_rows.lead(database, uuid4(), sends=True)
 
 
 def test_a_leader_that_ends_is_followed_at_once(database: Database) -> None:
@@ -70,20 +70,20 @@ def test_a_leader_that_ends_is_followed_at_once(database: Database) -> None:
     first.stop()
 
     assert first.term is None
-    assert leader.lead(database, uuid4(), sends=True), "its lease was not given up"
+    assert process_rows.lead(database, uuid4(), sends=True), "its lease was not given up"
     assert second.term is None
 
 
 def test_a_leader_that_is_gone_is_followed(database: Database, start: Start) -> None:
     gone = uuid4()
-    assert leader.lead(database, gone, sends=True)
+    assert process_rows.lead(database, gone, sends=True)
     standby = start()
-    assert not leader.lead(database, uuid4(), sends=True)
+    assert not process_rows.lead(database, uuid4(), sends=True)
 
     term = _await_term(standby)
 
     assert term != gone
-    assert not leader.lead(database, gone, sends=True)
+    assert not process_rows.lead(database, gone, sends=True)
 
 
 def test_a_leader_that_cannot_renew_leads_no_more_until_it_can(
@@ -104,12 +104,12 @@ def test_a_leader_that_cannot_renew_leads_no_more_until_it_can(
 
 def test_whether_the_leader_can_send_is_recorded_with_each_renewal(database: Database) -> None:
     one = uuid4()
-    assert leader.lead(database, one, sends=True)
+    assert process_rows.lead(database, one, sends=True)
     factories.execute(database, "UPDATE leader SET sends_time = sends_time - interval '9 s'")
 
-    assert leader.lead(database, one, sends=False)
+    assert process_rows.lead(database, one, sends=False)
     assert _sent_long_ago(database)
-    assert leader.lead(database, one, sends=True)
+    assert process_rows.lead(database, one, sends=True)
 
     assert not _sent_long_ago(database)
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from storage.portal.request_claims import Slice, claim
 from storage.postgres.database import Database
-from storage.scheduling import leader, scheduler_readings, workers
+from storage.scheduling import process_rows, scheduler_readings
 from storage.scheduling.scheduler_readings import FIRST_KEY
 from tests.integration.harness import factories
 from tests.integration.portal.test_request_claims import CONTEXT, COURT, quick_court, small_case
@@ -87,10 +87,10 @@ def test_slots_courts_and_workers_are_read_with_the_portal(database: Database) -
     slice_ = claim(database, CONTEXT, job_id)
     assert isinstance(slice_, Slice)
     worker_id = uuid4()
-    workers.beat(database, worker_id, threads=8, takes_files=True)
-    workers.beat(database, worker_id, threads=4, takes_files=False)
+    process_rows.beat(database, worker_id, threads=8, takes_files=True)
+    process_rows.beat(database, worker_id, threads=4, takes_files=False)
     stale = uuid4()
-    workers.beat(database, stale, threads=8, takes_files=True)
+    process_rows.beat(database, stale, threads=8, takes_files=True)
     factories.execute(
         database,
         "UPDATE workers SET heartbeat_time = heartbeat_time - interval '1 min'"
@@ -109,22 +109,22 @@ def test_slots_courts_and_workers_are_read_with_the_portal(database: Database) -
     assert (slot["token"], slot["job_id"], slot["court"]) == (slice_.token, job_id, COURT)
     assert slot["requests"] == 1
     assert state.workers == [{"threads": 4, "takes_files": False}]
-    workers.leave(database, worker_id)
+    process_rows.leave(database, worker_id)
     assert not scheduler_readings.read_portal(database, factories.LOGIN).workers
 
 
 def test_one_leads_until_its_lease_is_over_or_given_up(database: Database) -> None:
     one, two = uuid4(), uuid4()
 
-    assert leader.lead(database, one, sends=True)
-    assert not leader.lead(database, two, sends=True)
-    assert leader.lead(database, one, sends=False)
-    leader.give_up(database, two)
-    assert not leader.lead(database, two, sends=True)
-    leader.give_up(database, one)
-    assert leader.lead(database, two, sends=True)
+    assert process_rows.lead(database, one, sends=True)
+    assert not process_rows.lead(database, two, sends=True)
+    assert process_rows.lead(database, one, sends=False)
+    process_rows.give_up(database, two)
+    assert not process_rows.lead(database, two, sends=True)
+    process_rows.give_up(database, one)
+    assert process_rows.lead(database, two, sends=True)
     factories.execute(
         database, "UPDATE leader SET lease_until = clock_timestamp() - interval '1 s'"
     )
-    assert leader.lead(database, one, sends=True)
-    assert not leader.lead(database, two, sends=True)
+    assert process_rows.lead(database, one, sends=True)
+    assert not process_rows.lead(database, two, sends=True)

@@ -62,7 +62,7 @@ def _ended(database: Database, **values: Any) -> UUID:
 
 def _numbers(database: Database, client: str = CLIENT) -> list[int]:
     found: list[int] = []
-    while page := event_log.page(database, client, found[-1] if found else 0, 500):
+    while page := event_log.page(database, client, found[-1] if found else 0, 500)[0]:
         found += [each.number for each in page]
     return found
 
@@ -84,7 +84,7 @@ def test_a_reader_beside_writers_sees_every_event_once(database: Database) -> No
         seen, after = [], 0
         while True:
             was_over = is_over.is_set()
-            page = event_log.page(database, CLIENT, after, 3)
+            page = event_log.page(database, CLIENT, after, 3)[0]
             seen += [_job(each).job_id for each in page]
             after = page[-1].number if page else after
             if was_over and not page:
@@ -108,10 +108,10 @@ def test_an_event_that_commits_late_is_not_skipped(database: Database) -> None:
         end(slow, job["job_id"], JobState.CANCELLED)
         # A thread has a connection of its own.
         other = elsewhere.submit(_ended, database).result()
-        [first] = elsewhere.submit(event_log.page, database, CLIENT, 0, 10).result()
+        [first] = elsewhere.submit(event_log.page, database, CLIENT, 0, 10).result()[0]
         assert _job(first).job_id == other
 
-    [second] = event_log.page(database, CLIENT, first.number, 10)
+    [second] = event_log.page(database, CLIENT, first.number, 10)[0]
     assert _job(second).job_id == view.job.job_id
     assert second.event_time < first.event_time
 
@@ -128,14 +128,14 @@ def test_an_event_says_what_the_run_ended_with_although_another_one_began(
     job_id = factories.listed_job(database, 2)
     stored = factories.store_next(database, job_id)
     _fail(database, job_id)
-    [event] = event_log.page(database, CLIENT, 0, 10)
+    [event] = event_log.page(database, CLIENT, 0, 10)[0]
     before = event_log.documents(database, event)
     assert [each.state for each in before] == ["AVAILABLE", "FAILED"]
     assert before[0].document_id == stored.document_id
 
     factories.rerun(database, objects, job_id)
 
-    [superseded] = event_log.page(database, CLIENT, 0, 10)
+    [superseded] = event_log.page(database, CLIENT, 0, 10)[0]
     assert superseded == event
     assert event_log.documents(database, event) == before
 
@@ -148,26 +148,26 @@ def test_old_ends_are_deleted_and_a_reader_that_missed_them_learns_so(
         if factories.job(database, job_id)["end_time"]:
             factories.rerun(database, objects, job_id)
         _fail(database, job_id)
-    seen = event_log.page(database, CLIENT, 0, 1)[-1].number
+    seen = event_log.page(database, CLIENT, 0, 1)[0][-1].number
     factories.execute(database, "UPDATE events SET event_time = event_time - interval '90 days'")
 
     assert event_log.delete_old(database, age_s=LATE) == 2
     assert event_log.delete_old(database, age_s=LATE) == 0
 
     # The newest end of a job stays as long as the job.
-    ends = event_log.page(database, CLIENT, 0, 10)
+    ends = event_log.page(database, CLIENT, 0, 10)[0]
     assert [(_job(each).job_id, _job(each).run) for each in ends] == [(first, 2), (second, 2)]
     with pytest.raises(EventsGone):
-        event_log.page(database, CLIENT, seen, 10)
-    assert event_log.page(database, CLIENT, ends[-1].number, 10) == []
+        event_log.page(database, CLIENT, seen, 10)[0]
+    assert event_log.page(database, CLIENT, ends[-1].number, 10)[0] == []
 
 
 def test_a_cursor_from_before_a_restore_is_refused(database: Database) -> None:
     _ended(database)
-    [only] = event_log.page(database, CLIENT, 0, 10)
+    [only] = event_log.page(database, CLIENT, 0, 10)[0]
 
     with pytest.raises(EventsGone):
-        event_log.page(database, CLIENT, only.number + 1, 10)
+        event_log.page(database, CLIENT, only.number + 1, 10)[0]
 
 
 def test_a_cursor_from_before_a_restore_skips_no_event_after_it(
@@ -175,7 +175,7 @@ def test_a_cursor_from_before_a_restore_skips_no_event_after_it(
 ) -> None:
     for _ in range(3):
         _ended(database)
-    [*_, last] = event_log.page(database, CLIENT, 0, 10)
+    [*_, last] = event_log.page(database, CLIENT, 0, 10)[0]
     # The backup had the first event only, and none of another client.
     factories.execute(database, "DELETE FROM events WHERE number > 1")
     factories.execute(database, "UPDATE event_numbers SET last_number = 1")
@@ -183,9 +183,9 @@ def test_a_cursor_from_before_a_restore_skips_no_event_after_it(
     adoption.adopt(database, objects)
     for client in (CLIENT, "beta"):
         made = {_ended(database, client=client) for _ in range(4)}
-        found = event_log.page(database, client, 0, 10)[-4:]
+        found = event_log.page(database, client, 0, 10)[0][-4:]
         if client == CLIENT:
-            assert found == event_log.page(database, client, last.number, 10)
+            assert found == event_log.page(database, client, last.number, 10)[0]
         assert {_job(each).job_id for each in found} == made
         assert found[0].number > last.number
 

@@ -9,10 +9,10 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from dev.processes.deadline import until
+from server.observability.parts_up import LOOK_S
 from server.observability.row_metrics import RowMetrics
-from server.observability.shared_reading import LOOK_S
 from storage.errors import PermanentError, TooFast
-from storage.estimates.latencies import record_times
+from storage.estimates.request_times import record_times
 from storage.health import gauges
 from storage.health.gauges import Gauges
 from storage.jobs import job_queries

@@ -17,8 +17,8 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
 from server.errors.error_statuses import ShuttingDown
 from server.queue.queue_position_cache import QueuePositionCache
-from server.watch.end_waiter import EndWaiter
 from server.watch.feed import Feed
+from server.watch.watcher import EndWaiter
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from tests.integration.harness import factories

@@ -137,7 +137,7 @@ def test_jobs_that_begin_together_have_all_that_their_requests_name(
     assert rows[2]["seat"] == -1
     waits_s = [(row["deadline_time"] - row["create_time"]).total_seconds() for row in rows]
     assert waits_s == pytest.approx([3_600, 3_600, 7_200], abs=60)
-    labelled = job_queries.page(database, JobFilter("default", labels={"a": "b"}), 10)
+    labelled = job_queries.page(database, JobFilter("default", labels={"a": "b"}), 10)[0]
     assert [str(view.job.job_id) for view in labelled] == [hooked.job_id]
 
 
@@ -345,7 +345,7 @@ def test_calls_with_one_request_id_at_the_same_time_make_one_batch(
 def test_a_batch_whose_first_call_was_lost_is_completed_by_the_next(
     parts: ServerDependencies, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.rpc.batches.batch_methods.OTHERS_TURN_S", 0.0)
+    monkeypatch.setattr("server.rpc.batch_methods.OTHERS_TURN_S", 0.0)
     request_id = str(uuid4())
     wanted = [*map(_one, range(3)), pb.StartDownloadRequest(process_number="1")]
     request = _many(wanted, request_id)

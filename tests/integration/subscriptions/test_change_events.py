@@ -20,7 +20,7 @@ from storage.jobs import job_queries
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
 from storage.selections.selection import NOTHING
-from storage.subscriptions.receivers import GONE, MOST_FAILED
+from storage.subscriptions.subscription_rows import GONE, MOST_FAILED
 from storage.webhook_policy import WebhookPolicy
 from storage.webhooks import webhook_rows
 from storage.webhooks.webhook_rows import WebhookDelivery
@@ -149,7 +149,7 @@ def test_old_changes_are_deleted_with_what_holds_them(pipeline: PipelineHarness)
     look(pipeline)
     assert [job["is_look"] for job in jobs(database)] == [False, True]
     factories.execute(database, "UPDATE events SET event_time = event_time - interval '90 days'")
-    seen = event_log.page(database, CLIENT, 0, 1)[0].number
+    seen = event_log.page(database, CLIENT, 0, 1)[0][0].number
 
     # An event that is still being sent stays.
     assert event_log.delete_old(database, age_s=MONTH_S) == 0
@@ -160,9 +160,11 @@ def test_old_changes_are_deleted_with_what_holds_them(pipeline: PipelineHarness)
     assert changes(database) == []
     assert [job["is_look"] for job in jobs(database)] == [False]
     with pytest.raises(EventsGone):
-        event_log.page(database, CLIENT, seen, 10)
+        event_log.page(database, CLIENT, seen, 10)[0]
     # The end of the job stays as long as the job.
-    assert [each.type for each in event_log.page(database, CLIENT, 0, 10)] == ["download.completed"]
+    assert [each.type for each in event_log.page(database, CLIENT, 0, 10)[0]] == [
+        "download.completed"
+    ]
 
 
 def test_a_retry_of_the_job_keeps_the_change(pipeline: PipelineHarness, objects: Objects) -> None:

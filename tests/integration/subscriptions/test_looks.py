@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage.clients.case_access import CaseAccess
+from storage.clients.client_registry import CaseAccess
 from storage.events import event_log
 from storage.events.event_log import LoggedEvent
 from storage.jobs import job_queries
@@ -78,7 +78,7 @@ def test_only_new_documents_are_fetched_by_a_job_with_the_labels(
     assert (job["completed_documents"], job["skipped_documents"]) == (1, 2)
     assert pipeline.requested_files(number) == [0, 0, 1]
     labelled = job_queries.JobFilter(CLIENT, labels={"matter": "7"})
-    [view] = job_queries.page(pipeline.database, labelled, 10)
+    [view] = job_queries.page(pipeline.database, labelled, 10)[0]
     assert view.job.job_id == job["job_id"]
     row = subscription(pipeline.database)
     assert row["last_job_id"] == job["job_id"]
@@ -207,7 +207,7 @@ def test_a_look_past_its_deadline_leaves_nothing(pipeline: PipelineHarness) -> N
     assert len(reconciliation.time_out(pipeline.database)) == 1
 
     assert jobs(pipeline.database) == []
-    assert event_log.page(pipeline.database, CLIENT, 0, 10) == []
+    assert event_log.page(pipeline.database, CLIENT, 0, 10)[0] == []
 
 
 def test_a_look_waits_for_a_running_job_of_the_case(pipeline: PipelineHarness) -> None:
@@ -293,6 +293,6 @@ def test_callers_do_not_see_a_look(pipeline: PipelineHarness) -> None:
     let_due(pipeline.database)
     [look_id] = start_looks(pipeline.database)
 
-    assert job_queries.page(pipeline.database, job_queries.JobFilter(CLIENT), 10) == []
+    assert job_queries.page(pipeline.database, job_queries.JobFilter(CLIENT), 10)[0] == []
     with pytest.raises(Exception, match="There is no job"):
         job_queries.get(pipeline.database, CLIENT, look_id)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from storage.clients.case_access import EVERY_CASE, CaseAccess
+from storage.clients.client_registry import EVERY_CASE, CaseAccess
 from storage.events import event_log
 from storage.events.event_log import LoggedEvent
 from storage.models import Job, Subscription
@@ -81,4 +81,4 @@ def subscription(database: Database) -> Row:
 
 def changes(database: Database, client: str = CLIENT) -> list[LoggedEvent]:
     """Return the changes in the client's log."""
-    return [each for each in event_log.page(database, client, 0, 100) if each.change]
+    return [each for each in event_log.page(database, client, 0, 100)[0] if each.change]

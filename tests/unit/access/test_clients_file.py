@@ -17,8 +17,13 @@ from hypothesis import strategies as st
 
 from dev.embedded.sandbox import ROOT
 from server.access.add_client import PREFIX, add_token, main, remove, secrets_of, tokens_of
-from storage.clients.case_access import CaseAccess
-from storage.clients.client_registry import CallingClient, ClientLimits, ClientRegistry, KnownClient
+from storage.clients.client_registry import (
+    CallingClient,
+    CaseAccess,
+    ClientLimits,
+    ClientRegistry,
+    KnownClient,
+)
 from storage.clients.clients_file import ClientsFile, read, registry_of
 from storage.errors import CaseNotAllowed, ConfigurationError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autos._client.batch_watching import EVERY_S, BatchWatching
+from autos._client.watching import EVERY_S, BatchWatching
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import TookTooLong, Unavailable
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autos._client.resume import JOB_ENDS, Resume
+from autos._client.watching import JOB_ENDS, Resume
 from autos.downloads.v1 import downloads_pb2 as pb
 
 JOB_ID = "3c4e47ff-d6e0-4ccd-8686-fe6a87b0b785"

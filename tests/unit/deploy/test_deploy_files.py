@@ -17,7 +17,7 @@ from dev.checks.locks import locked
 from dev.embedded.sandbox import ROOT
 from server.__main__ import GRACE_S, LINGER_S
 from storage.settings import SECRETS, Settings
-from storage.telemetry.listener import PORT_AFTER
+from storage.telemetry.process_signals import PORT_AFTER
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.system.deploy_files import (
     DEPLOY,

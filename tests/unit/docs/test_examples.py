@@ -11,7 +11,7 @@ import time
 
 from google.protobuf import json_format
 
-from actors.webhook.signature import sign
+from actors.webhook.signed_posts import sign
 from autos import pb
 from dev.embedded.sandbox import ROOT
 from storage.settings import Settings

@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import pytest
 
-from actors.hints.hint_codec import decode, encode
 from actors.hints.hints import (
     Ended,
     Hint,
@@ -16,6 +15,8 @@ from actors.hints.hints import (
     ProposalRefused,
     SliceBegun,
     SlotFreed,
+    decode,
+    encode,
 )
 from storage.portal.outcomes import RefusedScope
 from storage.priorities import Priority

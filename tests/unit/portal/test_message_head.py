@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from storage.http import responses
-from storage.http.message_head import parse_fields
+from storage.http.responses import parse_fields
 
 NAMES = st.sampled_from(
     ["Content-Type", "content-length", "Transfer-Encoding", "X-A", "From", "From ", "é", "", " X"]

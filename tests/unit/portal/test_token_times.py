@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.login.token_times import DEFAULT_LIFETIME_S, MOST_S, end_of, lifetime_s
+from actors.login.portal_login import DEFAULT_LIFETIME_S, MOST_S, end_of, lifetime_s
 
 NOW = 1_700_000_000.0
 NO_LIVES: tuple[object, ...] = (

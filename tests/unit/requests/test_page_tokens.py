@@ -13,13 +13,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from server.rpc.page_tokens import (
+from server.rpc.page_requests import (
     MAX_LENGTH,
-    document_token,
     fingerprint,
-    job_token,
     open_document_token,
     open_job_token,
+    page_token,
 )
 from storage.errors import InvalidRequest
 
@@ -29,6 +28,10 @@ ELSEWHERE = fingerprint("ListJobs", "default", None, ("FAILED",))
 
 def _sealed(*parts: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+
+
+def _job_token(create_time: datetime, job_id: UUID) -> str:
+    return page_token(HERE, create_time.isoformat(), str(job_id))
 
 
 @given(
@@ -41,12 +44,12 @@ def _sealed(*parts: Any) -> str:
 def test_a_job_token_leads_to_its_job(moment: datetime, job_id: UUID) -> None:
     if moment.astimezone(timezone(timedelta(0))).year > 9000:
         return
-    assert open_job_token(job_token(moment, job_id, HERE), HERE) == (moment, job_id)
+    assert open_job_token(_job_token(moment, job_id), HERE) == (moment, job_id)
 
 
 @given(position=st.integers(0, 2**31 - 1))
 def test_a_document_token_leads_to_its_position(position: int) -> None:
-    assert open_document_token(document_token(position, HERE), HERE) == position
+    assert open_document_token(page_token(HERE, position), HERE) == position
 
 
 def test_no_token_is_the_first_page() -> None:
@@ -56,8 +59,8 @@ def test_no_token_is_the_first_page() -> None:
 
 def test_a_token_is_good_only_where_it_came_from() -> None:
     tokens = (
-        job_token(datetime.now(UTC), UUID(int=1), HERE),
-        document_token(7, HERE),
+        _job_token(datetime.now(UTC), UUID(int=1)),
+        page_token(HERE, 7),
     )
     for token in tokens:
         for open_token in (open_job_token, open_document_token):
@@ -67,9 +70,9 @@ def test_a_token_is_good_only_where_it_came_from() -> None:
 
 def test_a_token_of_one_kind_is_refused_by_the_other() -> None:
     with pytest.raises(InvalidRequest):
-        open_job_token(document_token(7, HERE), HERE)
+        open_job_token(page_token(HERE, 7), HERE)
     with pytest.raises(InvalidRequest):
-        open_document_token(job_token(datetime.now(UTC), UUID(int=1), HERE), HERE)
+        open_document_token(_job_token(datetime.now(UTC), UUID(int=1)), HERE)
 
 
 _JSON = st.recursive(

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.rpc.repeated_fields import is_map, most_of, require_short
+from server.rpc.requests import is_map, most_of, require_short
 from storage.errors import InvalidRequest
 
 SERVICE = pb.DESCRIPTOR.services_by_name["DownloadService"]

@@ -8,11 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from actors.hints.hints import Ended, JobWanted, ProposalRefused, SliceBegun
-from actors.scheduler.policy.dispatcher import plan
+from actors.scheduler.policy.dispatcher import plan, slice_size
 from actors.scheduler.policy.estimator import Estimator
 from actors.scheduler.policy.outlook import running_jobs
 from actors.scheduler.policy.scheduler_state import SchedulerState
-from actors.scheduler.policy.slice_size import slice_size
 from storage.estimates.forecast import forecast
 from storage.estimates.request_times import UNMEASURED_S
 from storage.portal.outcomes import RefusedScope

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.scheduler.policy.pace import BURST_PASSES, PASS_INTERVAL_S, Pace
+from actors.scheduler.loop import BURST_PASSES, PASS_INTERVAL_S, Pace
 
 
 def test_a_burst_of_passes_begins_at_once() -> None:

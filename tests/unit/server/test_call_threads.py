@@ -10,7 +10,7 @@ from contextvars import Context
 from typing import Any
 
 from server.access.current_client import set_current_client
-from server.rpc.call_threads import SHORT_PAGE, CallThreads
+from server.rpc.service_base import SHORT_PAGE, CallThreads
 from storage.clients.client_registry import CallingClient
 
 DEADLINE_S = 60.0

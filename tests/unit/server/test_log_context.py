@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.observability.log_context import JobLogContextInterceptor
+from server.observability.rpc_traces import JobLogContextInterceptor
 
 JOB = "3c4e47ff-d6e0-4ccd-8686-fe6a87b0b785"
 

@@ -20,7 +20,7 @@ from actors.contract_messages import (
 )
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
-from server.messages.job_messages import set_place
+from server.messages import set_place
 from server.queue.queue_view import NOWHERE, QueueStatus
 from storage.errors import Failure
 from storage.health.holds import Hold

@@ -21,13 +21,11 @@ from storage.errors import ConfigurationError
 from storage.spool import Spool
 from storage.telemetry import series, shared_folder
 from storage.telemetry.counters import Counters
-from storage.telemetry.gauges.process_gauges import ProcessGauges
-from storage.telemetry.listener import listen
 from storage.telemetry.metrics_recorder import NOOP_RECORDER
 from storage.telemetry.otel import CLOSE_TIMEOUT_S, OtelTracer
-from storage.telemetry.process_signals import scheduler_gauges, spool_gauges
+from storage.telemetry.process_gauges import ProcessGauges
+from storage.telemetry.process_signals import listen, scheduler_gauges, spool_gauges, tracer_of
 from storage.telemetry.signals import NOOP_SIGNALS, Signals, status_label
-from storage.telemetry.tracer_factory import tracer_of
 from storage.telemetry.tracing import NO_TRACER
 from tests.sandbox.receivers.otlp_receiver import OtlpReceiver
 
@@ -44,9 +42,9 @@ class Missing:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Missing())
-import actors.runtime.composition, actors.runtime.worker_composition, server.rpc.service
+import actors.runtime.boot, actors.runtime.worker_composition, server.rpc.service
 from storage.errors import ConfigurationError
-from storage.telemetry.tracer_factory import tracer_of
+from storage.telemetry.process_signals import tracer_of
 
 print("prometheus_client" in sys.modules)
 try:

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from actors.runtime.process_check import check
 from storage.errors import ConfigurationError
-from storage.telemetry.listener import PORT_AFTER, listen
 from storage.telemetry.page import served
+from storage.telemetry.process_signals import PORT_AFTER, listen
 
 
 def test_a_process_works_while_its_page_answers(capsys: pytest.CaptureFixture[str]) -> None:

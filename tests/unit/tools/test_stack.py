@@ -11,7 +11,7 @@ import pytest
 from dev.embedded.sandbox import CREDENTIALS
 from dev.folder import DataFolder
 from dev.stack import _kinds, _own_settings
-from storage.login.ciphers import Cipher
+from storage.login.login_values import Cipher
 
 
 @pytest.fixture

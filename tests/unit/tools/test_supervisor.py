@@ -13,8 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from dev.processes.deadline import until
-from dev.processes.procfile import read_procfile
-from dev.processes.supervisor import Supervisor
+from dev.processes.supervisor import Supervisor, read_procfile
 from tests.timing import quickest
 
 # Prints its own id and its child's. {signals}: its reaction to SIGTERM.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from actors.webhook.signature import sign
+from actors.webhook.signed_posts import sign
 
 keys = st.binary(min_size=24, max_size=64)
 

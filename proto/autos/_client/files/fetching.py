@@ -7,16 +7,17 @@ URL as its cause.
 from __future__ import annotations
 
 import hashlib
+import http
 import http.client
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 from urllib.error import HTTPError, URLError
-from urllib.request import Request
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
-from autos._client.files.final_answers import final_opener
 from autos._client.patience import Patience
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import Unavailable
@@ -29,6 +30,10 @@ REFUSALS_MAX = 3
 REFUSED, GONE = (400, 401, 403), (404, 410)
 PARTIAL = 206
 _RANGE_BEGIN = re.compile(r"\s*bytes[\s=]+([0-9]{1,18})-", re.I)
+# The most interim answers before the final one: RFC 9110, 15.2, sets no limit.
+INTERIM_MAX = 1_000
+INTERIM_MAX_BYTES = 256 * 1024
+INTERIM_MAX_S = 60.0
 
 
 class NotFetched(Exception):
@@ -186,3 +191,50 @@ def _name_of(error: object) -> str:
     """Return the name of an error, without its text, which may contain the URL."""
     text = error.strerror if isinstance(error, OSError) else None
     return text or type(error).__name__
+
+
+class _FinalResponse(http.client.HTTPResponse):
+    """An answer without the interim ones before it. http.client itself skips only status 100.
+
+    `storage/http/responses.py` does the same for persistent connections. This package must not
+    import it, and a pull closes each connection after one answer.
+    """
+
+    def _read_status(self) -> tuple[str, int, str]:
+        began, left = time.monotonic(), INTERIM_MAX_BYTES
+        for _ in range(INTERIM_MAX):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            line = b"-"
+            while line not in (b"\r\n", b"\n", b"") and left > 0:
+                line = self.fp.readline(left + 1)
+                left -= len(line)
+            if left <= 0:
+                break
+            if time.monotonic() - began > INTERIM_MAX_S:
+                raise TimeoutError("no final answer in time")
+        raise http.client.HTTPException("too many interim answers")
+
+
+class _HTTPConnection(http.client.HTTPConnection):
+    response_class = _FinalResponse
+
+
+class _HTTPSConnection(http.client.HTTPSConnection):
+    response_class = _FinalResponse
+
+
+class _HTTPHandler(HTTPHandler):
+    def http_open(self, req: Request) -> http.client.HTTPResponse:
+        return self.do_open(_HTTPConnection, req)
+
+
+class _HTTPSHandler(HTTPSHandler):
+    def https_open(self, req: Request) -> http.client.HTTPResponse:
+        return self.do_open(_HTTPSConnection, req)
+
+
+def final_opener() -> OpenerDirector:
+    """Return an opener that returns the final response of a request."""
+    return build_opener(_HTTPHandler, _HTTPSHandler)

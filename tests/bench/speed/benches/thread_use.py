@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dev.embedded.sandbox import ROOT
-from dev.processes.procfile import read_procfile
+from dev.processes.supervisor import read_procfile
 from tests.bench.speed.goals import Result, at_least
 from tests.bench.speed.latency_model import LogNormalLatency
 from tests.bench.speed.portals.waiting_portal import running_waiting_portal

@@ -1,8 +1,14 @@
-"""Conversion of a job with its webhooks, and of a document, to the contract's messages."""
+"""Conversion of jobs and documents to the contract's messages, and the messages of a stream.
+
+A message of a stream is serialized once for all of its watchers. Two serialized protobuf messages,
+one after the other, are one message with the fields of both. So a watcher's own revision is put in
+front of a job that was serialized once.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -11,6 +17,8 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from server.queue.queue_view import QueueStatus
 from storage.records import DocumentRecord, JobView, is_sealed
 from storage.webhook_policy import display
+
+_HEARTBEAT = pb.WatchProgressResponse(heartbeat=pb.Heartbeat()).SerializeToString()
 
 
 def message_of(view: JobView, place: QueueStatus | None = None) -> pb.Job:
@@ -53,3 +61,30 @@ def shown(document: DocumentRecord, case_level: int | None) -> pb.Document:
     """Return the message of a document. `case_level`: the secrecy level of its case."""
     sealed = is_sealed(case_level, document.secrecy_level)
     return document_message(document, is_sealed=sealed)
+
+
+class SerializedDocument(NamedTuple):
+    """A document that changed, with its serialized message."""
+
+    document_id: str
+    revision: int
+    message: bytes
+
+
+def serialize_document(document: pb.Document) -> SerializedDocument:
+    """Serialize a document's message with the current time."""
+    message = pb.WatchProgressResponse(revision=document.revision, document=document)
+    message.event_time.GetCurrentTime()
+    return SerializedDocument(document.document_id, document.revision, message.SerializeToString())
+
+
+def heartbeat(revision: int) -> bytes:
+    """Return a serialized heartbeat. `revision`: the watcher's."""
+    return envelope_prefix(revision) + _HEARTBEAT
+
+
+def envelope_prefix(revision: int) -> bytes:
+    """Return the serialized prefix of each message: the watcher's revision and the current time."""
+    message = pb.WatchProgressResponse(revision=revision)
+    message.event_time.GetCurrentTime()
+    return message.SerializeToString()

@@ -1,10 +1,10 @@
-"""The version and the use of resources of one process with its forked processes, from /proc."""
+"""Gauges of a process: those that a function reads, and its version and use of resources."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -86,3 +86,15 @@ def _version() -> str:
         return version("autos")
     except PackageNotFoundError:
         return "unknown"
+
+
+class ReadGauges(Collector):
+    """Shows what `read` returns: name, text and value of each gauge."""
+
+    def __init__(self, read: Callable[[], Iterable[tuple[str, str, float]]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Return every family."""
+        for name, text, value in self._read():
+            yield GaugeMetricFamily(name, text, value=value)

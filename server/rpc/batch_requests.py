@@ -7,7 +7,7 @@ from uuid import UUID
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.rpc import requests
-from server.rpc.repeated_fields import require_short
+from server.rpc.requests import require_short
 from server.rpc.starts import start_requests
 from storage.clients.client_registry import CallingClient
 from storage.errors import CallerError, FieldViolation, InvalidRequest

@@ -5,30 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
-import grpc
 import structlog
 
+from actors.contract_messages import percent, timestamp
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
-from server.rpc import requests
-from server.rpc.batches import batch_requests
-from server.rpc.batches.batch_messages import batch_message, refusal_message
-from server.rpc.batches.batch_requests import BatchRequest
-from server.rpc.service_base import ServiceBase
+from server.rpc import batch_requests, requests
+from server.rpc.batch_requests import BatchRequest
+from server.rpc.service_base import Context, ServiceBase
 from server.rpc.starts.pending_start import StartedJob
 from server.rpc.starts.start_batcher import StartBatcher
 from storage.clients.client_registry import CallingClient
 from storage.errors import CallerError
 from storage.jobs import batches, job_queries
-from storage.jobs.batches import BatchResult, BegunBatch, Refusal
+from storage.jobs.batches import BatchCounts, BatchResult, BegunBatch, Refusal
 from storage.jobs.job_start import BatchPlace, StartRequest
 from storage.records import JobView
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-Context = grpc.aio.ServicerContext[object, object]
 
 # A call whose batch another call works on waits until the batch is this many seconds old. Then it
 # works on it, too: the other call may have lost its process. Both get the same results.
@@ -151,3 +148,51 @@ def _response(
             result.response.job.CopyFrom(jobs[each.job_id])
             result.response.created = each.is_new
     return response
+
+
+def refusal_message(refusal: Refusal) -> pb.Error:
+    """Return the message of the reason why a request was refused."""
+    message = pb.Error(
+        reason=refusal.reason,
+        message=refusal.message,
+        retryable=refusal.is_retryable,
+        violations=[
+            pb.FieldViolation(field=field, description=description)
+            for field, description in refusal.violations
+        ],
+    )
+    if refusal.retry_in_s is not None:
+        message.retry_delay.FromTimedelta(timedelta(seconds=refusal.retry_in_s))
+    return message
+
+
+def batch_message(batch: BatchCounts) -> pb.Batch:
+    """Return the message of a batch."""
+    return pb.Batch(
+        batch_id=str(batch.batch_id),
+        create_time=timestamp(batch.create_time),
+        refused=batch.refused,
+        jobs=[
+            pb.JobStateCount(state=f"JOB_STATE_{state}", count=count)
+            for state, count in batch.jobs.items()
+        ],
+        progress=_progress(batch),
+    )
+
+
+def _progress(batch: BatchCounts) -> pb.Progress:
+    sums = batch.sums
+    wanted = sums["total_documents"] - sums["skipped_documents"]
+    done = sums["completed_documents"] + sums["failed_documents"] + sums["cancelled_documents"]
+    # Without the documents of a case that is not listed yet, the percentage could fall again.
+    return pb.Progress(
+        total_documents=sums["total_documents"] if batch.is_listed else None,
+        completed_documents=sums["completed_documents"],
+        failed_documents=sums["failed_documents"],
+        cancelled_documents=sums["cancelled_documents"],
+        pending_documents=wanted - done,
+        reused_documents=sums["reused_documents"],
+        skipped_documents=sums["skipped_documents"],
+        stored_bytes=sums["stored_bytes"],
+        percent=percent(sums["completed_documents"], wanted if batch.is_listed else None),
+    )

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import grpc
 import structlog
 from google.protobuf.duration_pb2 import Duration
 
 from actors.contract_messages import timestamp
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
-from server.rpc import page_tokens
-from server.rpc.service_base import ServiceBase
-from server.rpc.subscriptions import subscription_requests
+from server.rpc import page_requests
+from server.rpc.requests import Checks
+from server.rpc.service_base import Context, ServiceBase
+from server.rpc.starts import start_choices
+from server.rpc.starts.start_requests import receiver
+from storage.clients.client_registry import CallingClient
+from storage.errors import InvalidRequest
 from storage.process_number import parse_process_number
 from storage.subscriptions import subscription_rows
-from storage.subscriptions.subscription_rows import SubscriptionRecord
-from storage.webhook_policy import display
+from storage.subscriptions.subscription_rows import SubscriptionRecord, WatchedCase
+from storage.webhook_policy import WebhookPolicy, display
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-Context = grpc.aio.ServicerContext[object, object]
+INTERVAL_S = 86_400
+LEAST_INTERVAL_S, MOST_INTERVAL_S = 3_600, 30 * 86_400
 
 
 class SubscriptionMethods(ServiceBase):
@@ -30,7 +34,7 @@ class SubscriptionMethods(ServiceBase):
     ) -> pb.SubscribeCaseResponse:
         """Watch a case, or replace how it is watched."""
         client = current_client()
-        wanted = subscription_requests.subscribe(
+        wanted = subscribe(
             request,
             client=client,
             receivers=self._parts.receivers,
@@ -54,13 +58,13 @@ class SubscriptionMethods(ServiceBase):
     ) -> pb.ListSubscriptionsResponse:
         """Return watched cases by their numbers."""
         client = current_client().name
-        page = subscription_requests.list_subscriptions(request, client=client)
+        page = page_requests.list_subscriptions(request, client=client)
         shown, has_more = await self._threads.read_page(
-            page.size, subscription_rows.page, self._parts.database, client, page.after, page.size
+            page.size, subscription_rows.page, self._parts.database, client, page.wanted, page.size
         )
         token = ""
         if has_more:
-            token = page_tokens.case_token(shown[-1].process_number, page.fingerprint)
+            token = page_requests.page_token(page.fingerprint, shown[-1].process_number)
         return pb.ListSubscriptionsResponse(
             subscriptions=map(_message, shown), next_page_token=token
         )
@@ -81,3 +85,47 @@ def _message(record: SubscriptionRecord) -> pb.Subscription:
         last_job_id=str(record.last_job_id or ""),
         last_change_time=timestamp(record.last_change_time),
     )
+
+
+def subscribe(
+    request: pb.SubscribeCaseRequest,
+    *,
+    client: CallingClient,
+    receivers: WebhookPolicy,
+    is_signed: bool,
+) -> WatchedCase:
+    """Return a checked SubscribeCase. Raises InvalidRequest and CaseNotAllowed.
+
+    `require_short` has checked the numbers of values.
+    `is_signed`: whether the client has a secret that signs its webhooks.
+    """
+    checks = Checks()
+    number = checks.take(lambda: parse_process_number(request.process_number))
+    url, interval_s, selection = None, INTERVAL_S, None
+    if request.HasField("interval"):
+        interval_s = checks.take(lambda: _interval_s(request.interval)) or INTERVAL_S
+    if request.webhook_url:
+        url = checks.take(lambda: receiver(request.webhook_url, receivers, is_signed=is_signed))
+    if request.HasField("selection"):
+        selection = checks.take(lambda: start_choices.selection(request.selection))
+    labels = checks.take(lambda: start_choices.labels(request.labels))
+    checks.finish()
+    client.access.require(number or "")
+    return WatchedCase(
+        client=client.name,
+        process_number=number or "",
+        interval_s=interval_s,
+        webhook_url=url,
+        selection=(selection and selection.as_values) or None,
+        list_only=request.list_only,
+        labels=labels or {},
+        most=client.limits.subscriptions if client.limits else None,
+    )
+
+
+def _interval_s(given: Duration) -> int:
+    seconds = given.seconds + given.nanos / 1e9
+    is_proper = abs(given.nanos) < 1_000_000_000
+    if not is_proper or not LEAST_INTERVAL_S <= seconds <= MOST_INTERVAL_S:
+        raise InvalidRequest.of("interval", "must be 1 hour to 30 days; unset means 24 hours.")
+    return round(seconds)

@@ -1,1 +1,0 @@
-"""The contract's messages of a job, built from rows and serialized once."""

@@ -1,1 +1,0 @@
-"""StartDownloads and GetBatch."""

@@ -1,1 +1,0 @@
-"""Watching cases: requests, methods and messages."""

@@ -1,1 +1,0 @@
-"""Gauges that a process reads of itself when its page is fetched."""
