@@ -72,9 +72,8 @@ class PlaceReader:
     def read(self, job_ids: Iterable[UUID]) -> dict[UUID, PublishedPlace]:
         """Return the published positions; none without Valkey."""
         wanted = list(job_ids)
-        found = zip(
-            wanted, map(_decode, self._ask(lambda: self._texts(wanted)) or ()), strict=False
-        )
+        texts = self._ask(lambda: self._texts(wanted)) or ()
+        found = zip(wanted, map(_decode, texts), strict=False)
         return {job_id: place for job_id, place in found if place is not None}
 
     def is_idle(self) -> bool:
