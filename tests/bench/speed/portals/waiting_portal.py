@@ -20,7 +20,7 @@ from dev.processes.supervisor import Supervisor
 from tests.bench.speed.latency_model import LogNormalLatency
 from tests.bench.speed.portals.static_portal import START_S, answers
 from tests.sandbox.court_cases.case_json import listing
-from tests.sandbox.court_cases.case_model import Branch, SandboxCase, documents
+from tests.sandbox.court_cases.case_model import Branch, SandboxCase, document
 from tests.sandbox.court_cases.document_bytes import content
 from tests.system.running_autos import free_port
 
@@ -31,8 +31,10 @@ API = "/api/v2/processos/"
 @lru_cache(maxsize=512)
 def case_of(number: str) -> SandboxCase:
     """Return the case of a number; every case exists."""
-    made = documents(number, range(int(number[-4:])), size_bytes=SIZE_BYTES)
-    return SandboxCase("bench", number, "made by a bench", Branch(made))
+    # Of different sizes, as real files: equal ones would need a connection each.
+    positions = range(int(number[-4:]))
+    made = (document(number, each, size_bytes=SIZE_BYTES + each) for each in positions)
+    return SandboxCase("bench", number, "made by a bench", Branch(tuple(made)))
 
 
 class Answerer(asyncio.Protocol):
@@ -65,9 +67,9 @@ class Answerer(asyncio.Protocol):
             known = path.startswith(API)
             body = listing(case_of(number), foreign_origin="") if known else []
             return 0.0, "application/json", json.dumps(body).encode()
-        document = case_of(number).by_uuid[rest.split("/")[1]]
-        body = content("pdf", document.uuid, SIZE_BYTES)
-        return self._drawn.of(number, document.position), "application/pdf", body
+        wanted = case_of(number).by_uuid[rest.split("/")[1]]
+        body = content("pdf", wanted.uuid, wanted.size_bytes)
+        return self._drawn.of(number, wanted.position), "application/pdf", body
 
 
 async def serve(port: int, drawn: LogNormalLatency) -> None:
