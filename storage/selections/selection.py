@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from typing import Any, Protocol, Self
 from uuid import UUID
@@ -71,14 +71,17 @@ class Selection:
         """Return the fields that are conditions, as values for JSON."""
         return {
             key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-            if value
+            for key in _FIELDS
+            if (value := getattr(self, key))
         }
 
     @property
     def is_everything(self) -> bool:
         """Return whether no field is a condition."""
-        return not self.as_values
+        return not any(getattr(self, key) for key in _FIELDS)
+
+
+_FIELDS = tuple(field.name for field in fields(Selection))
 
 
 class _Condition:

@@ -244,10 +244,11 @@ class StartBatcher:
         The calls of the jobs left out wait until the scheduler publishes their positions. None
         waits while new jobs are served at once.
         """
-        if self._parts.queue.is_idle():
+        is_busy = self._places.is_busy()
+        if not is_busy and self._parts.queue.is_idle():
             at_hand = jobs
         else:
-            at_hand = jobs if self._places.is_busy() else jobs[MOST_WAITS:]
+            at_hand = jobs if is_busy else jobs[MOST_WAITS:]
             self._places.note_unknown(len(at_hand))
         return self._parts.queue.held({job.job_id: court_of(job.process_number) for job in at_hand})
 
