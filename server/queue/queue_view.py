@@ -74,8 +74,14 @@ class QueueView:
         return {job_id: _place(published.get(job_id), holds.get(job_id)) for job_id in courts}
 
     def served_at_once(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus] | None:
-        """Return the queue status of new jobs that wait for no other job; None if they may wait."""
-        return self.held(courts) if self.is_idle() else None
+        """Return the queue status of jobs that wait for no other job; None if they may wait.
+
+        No position is requested: it would be published when the jobs are being served.
+        """
+        if not self.is_idle():
+            return None
+        published, holds = self._reader.read(courts), self._holds.of(courts)
+        return {job_id: _place(published.get(job_id), holds.get(job_id)) for job_id in courts}
 
     def held(self, courts: Mapping[UUID, str]) -> dict[UUID, QueueStatus]:
         """Return the holds of new jobs. Their positions cannot be published yet."""

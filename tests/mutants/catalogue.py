@@ -2520,8 +2520,8 @@ _CALLERS = (
     _mutant(
         "the wait for a position while jobs wait",
         "server/queue/queue_view.py",
-        "return self.held(courts) if self.is_idle() else None",
-        "return self.held(courts)",
+        "        if not self.is_idle():\n            return None\n",
+        "",
         "tests/integration/server/test_waiting_for_places.py",
     ),
     _mutant(

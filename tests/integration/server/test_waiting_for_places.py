@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -146,6 +147,18 @@ def test_a_new_watcher_waits_for_its_place_unless_new_jobs_are_served_at_once(
 
     # The first reading shows whether the scheduler is idle.
     assert (world.reads.count > 1) is waits
+
+
+def test_a_new_watcher_of_a_served_job_gets_its_published_end(
+    world: _World, client: redis.Redis
+) -> None:
+    job_id = uuid4()
+    publish_idle(client, is_idle=True)
+    publish(client, {job_id: PublishedPlace(None, 3_600.0)})
+
+    asyncio.run(world.places.open(job_id, COURT))
+
+    assert world.places.of(job_id).estimated_end_time == datetime.fromtimestamp(3_600, UTC)
 
 
 def test_a_watched_place_is_read_once_a_second(world: _World, client: redis.Redis) -> None:
