@@ -1,4 +1,4 @@
-"""Read the changes of many watched jobs in one transaction."""
+"""Read the changes of many watched jobs at once."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class PortalReading:
-    """The rows that are read once a second, in one transaction.
+    """The rows that are read together once a second.
 
     `began_at`: the loop's time before it sent the first statement.
     """
