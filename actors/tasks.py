@@ -27,12 +27,14 @@ dramatiq.set_broker(broker)
 
 
 @dramatiq.actor(broker=broker, queue_name=LIST_QUEUE)
-def list_documents(job_id: str, proposal_id: str, sent_ms: int) -> None:
+def list_documents(job_id: str, goes_on: bool, proposal_id: str, sent_ms: int) -> None:
     """List the case of a job, if a claim allows it now.
 
-    `sent_ms`: when the scheduler proposed it, in milliseconds since 1970 by Valkey's clock.
+    Args:
+        goes_on: download the first document right afterwards, if a claim allows it.
+        sent_ms: when the scheduler proposed it, in milliseconds since 1970 by Valkey's clock.
     """
-    here().worker.begin(UUID(job_id), 1, UUID(proposal_id), sent_ms)
+    here().worker.begin(UUID(job_id), 1, UUID(proposal_id), sent_ms, goes_on=goes_on)
 
 
 @dramatiq.actor(broker=broker, queue_name=DOWNLOAD_QUEUE)

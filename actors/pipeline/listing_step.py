@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 import structlog
@@ -50,6 +50,13 @@ LOOK_S = 10.0
 DOUBT_FACTOR = 3
 
 
+class ListedCase(NamedTuple):
+    """The end of a listing. `to_fetch`: documents to download; `used_s`: slot-seconds."""
+
+    to_fetch: int
+    used_s: float
+
+
 @dataclass(frozen=True)
 class Lister:
     """The dependencies of listing a case."""
@@ -69,11 +76,11 @@ class Lister:
 
     def list_case(
         self, claim: ListingClaim, *, proposal_id: UUID | None, is_late: bool = False
-    ) -> None:
+    ) -> ListedCase:
         """List a case for a job, under a claim that was granted for `proposal_id`.
 
-        `is_late`: the claim may have expired, so it is given back unused. Raises ServiceUnavailable
-        if the process stops while PostgreSQL is unavailable.
+        Call `send_end` afterwards. `is_late`: the claim may have expired, so it is given back
+        unused. Raises ServiceUnavailable if the process stops while PostgreSQL is unavailable.
         """
         self.hints.send(SliceBegun(proposal_id, claim.job_id, claim.lease, has_more=False))
         begun = monotonic()
@@ -81,14 +88,24 @@ class Lister:
             structlog.contextvars.bound_contextvars(job_id=str(claim.job_id)),
             self.signals.step("list", job_id=claim.job_id, traceparent=claim.traceparent) as span,
         ):
-            self._list_case(claim, span, is_late=is_late)
-        self._send_hints(claim, monotonic() - begun)
+            to_fetch = self._list_case(claim, span, is_late=is_late)
+        return ListedCase(to_fetch, monotonic() - begun)
 
-    def _list_case(self, claim: ListingClaim, span: Span, *, is_late: bool) -> None:
+    def send_end(self, claim: ListingClaim, listed: ListedCase) -> None:
+        """Send the scheduler the end of the listing, and the rows of the jobs that waited."""
+        case = None if claim.listed_by else claim.process_number
+        rows = scheduler_readings.read_listed(self.database, claim.job_id, case)
+        self.hints.send(
+            Ended(claim.job_id, claim.lease, used_s=listed.used_s),
+            *(JobWanted(job_row(row)) for row in rows),
+        )
+
+    def _list_case(self, claim: ListingClaim, span: Span, *, is_late: bool) -> int:
+        """Return the number of documents to download."""
         try:
             if is_late:
                 attempts.give_back(self.database, claim)
-                return
+                return 0
             # The time that the rate reserved for the request, at most a quarter of a second ahead.
             self.renewer.await_stop(claim.begins_in_s)
             with (
@@ -96,11 +113,12 @@ class Lister:
                 self.renewer.holding(claim.lease, lambda: deadline.cut(LeaseLost("Taken back."))),
                 self.portal.listing_turns.turn() as turn,
             ):
-                self._list(claim, span, deadline, turn)
+                return self._list(claim, span, deadline, turn)
         except LeaseLost:
             log.warning("listing taken over")
             span.fail("LEASE_LOST")
             self._take_back(claim)
+            return 0
 
     def _take_back(self, claim: ListingClaim) -> None:
         """Give a listing back because its lease is lost or its process stops."""
@@ -109,36 +127,27 @@ class Lister:
         except LeaseLost:
             linger_slots(self.database, claim.lease)
 
-    def _send_hints(self, claim: ListingClaim, used_s: float) -> None:
-        """Send the scheduler the end of the listing, and the rows of the jobs that waited."""
-        case = None if claim.listed_by else claim.process_number
-        rows = scheduler_readings.read_listed(self.database, claim.job_id, case)
-        self.hints.send(
-            Ended(claim.job_id, claim.lease, used_s=used_s),
-            *(JobWanted(job_row(row)) for row in rows),
-        )
-
-    def _list(self, claim: ListingClaim, span: Span, deadline: Deadline, turn: ListingTurn) -> None:
+    def _list(self, claim: ListingClaim, span: Span, deadline: Deadline, turn: ListingTurn) -> int:
         try:
             if claim.is_look and (look := looks.of(self.database, claim)):
                 self._look(claim, look, deadline, turn)
-                return
+                return 0
             listing, missing = self._listing(claim, deadline, turn)
             if missing and not claim.is_doubted and listing.doubt_time is None:
                 self._doubt(claim, missing)
-                return
+                return 0
             listed = self._record(claim, listing)
         except AttemptError as error:
             span.fail(error.reason)
             self._failed(claim, error)
-            return
+            return 0
         except ServiceUnavailable as error:
             log.warning("listing postponed", part=error.part)
             span.fail(error.reason)
             self.signals.retried("list", error.reason)
             delay_s = error.retry_in_s
             self._insist(lambda: attempts.give_back(self.database, claim, delay_s=delay_s))
-            return
+            return 0
         if listed.is_refused:
             log.info("case refused", reason="SEALED")
         else:
@@ -147,6 +156,7 @@ class Lister:
             log.warning("documents vanished", documents=missing)
         if not listed.to_fetch:
             self.ends.publish(claim.job_id)
+        return listed.to_fetch
 
     def _record(self, claim: ListingClaim, listing: ListingImport) -> RecordedListing:
         """Record the listing with what the job wants, which a call that joins may change."""

@@ -13,7 +13,7 @@ from actors.hints.hint_channel import HintSender
 from actors.hints.hints import PROPOSAL_AGE_S, JobEnded, ProposalRefused
 from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.job_end import JobEnds
-from actors.pipeline.listing_step import Lister
+from actors.pipeline.listing_step import ListedCase, Lister
 from actors.pipeline.prober import Prober
 from actors.pipeline.slices import SliceRunner
 from storage.errors import ServiceUnavailable
@@ -48,10 +48,19 @@ class Worker:
     renewer: LeaseRenewer
     now_ms: Callable[[], int]
 
-    def begin(self, job_id: UUID, count: int, proposal_id: UUID, sent_ms: int) -> None:
+    def begin(
+        self,
+        job_id: UUID,
+        count: int,
+        proposal_id: UUID,
+        sent_ms: int,
+        *,
+        goes_on: bool = False,
+    ) -> None:
         """Take a proposal: claim up to `count` requests of a job, and make them.
 
-        A proposal that is too old gets no answer: the scheduler has dropped it.
+        A proposal that is too old gets no answer: the scheduler has dropped it. `goes_on`: after a
+        listing, claim the first document, too.
         """
         if self.renewer.is_stopping or self.now_ms() - sent_ms > PROPOSAL_AGE_S * 1000:
             return
@@ -61,7 +70,7 @@ class Worker:
             if isinstance(answer, ClaimRefusal):
                 self._refused(answer, job_id, proposal_id)
             else:
-                self._work(answer, proposal_id, claimed_at)
+                self._work(answer, proposal_id, claimed_at, goes_on=goes_on)
         except ServiceUnavailable as error:
             # The part's own line has the cause, once.
             log.debug("message postponed", job_id=str(job_id), part=error.part)
@@ -81,13 +90,24 @@ class Worker:
         self._work(answer, None, claimed_at)
         return True
 
-    def _work(self, answer: Claimed, proposal_id: UUID | None, claimed_at: float) -> None:
+    def _work(
+        self,
+        answer: Claimed,
+        proposal_id: UUID | None,
+        claimed_at: float,
+        *,
+        goes_on: bool = False,
+    ) -> None:
         is_late = monotonic() - claimed_at > self.context.lease_s / 2
         match answer:
             case Slice():
                 self.slices.run(answer, proposal_id=proposal_id, claimed_at=claimed_at)
             case ListingClaim():
-                self.lister.list_case(answer, proposal_id=proposal_id, is_late=is_late)
+                listed = self.lister.list_case(answer, proposal_id=proposal_id, is_late=is_late)
+                if goes_on and listed.to_fetch:
+                    self._go_on(answer, listed)
+                else:
+                    self.lister.send_end(answer, listed)
             case CourtProbe():
                 self.prober.probe(answer, proposal_id=proposal_id)
             case EndedJob():
@@ -95,6 +115,18 @@ class Worker:
                     "job ended: its listing lost too many workers", job_id=str(answer.job_id)
                 )
                 self.ends.publish(answer.job_id, answer.due_webhooks)
+
+    def _go_on(self, listing: ListingClaim, listed: ListedCase) -> None:
+        """Begin with the documents of a listed case.
+
+        The end of the listing is hinted after the claim. The scheduler then knows about both, and
+        proposes neither the slot nor the document again.
+        """
+        claimed_at = monotonic()
+        answer = claim(self.database, self.context, listing.job_id)
+        self.lister.send_end(listing, listed)
+        if not isinstance(answer, ClaimRefusal):
+            self._work(answer, None, claimed_at)
 
     def _refused(self, refusal: ClaimRefusal, job_id: UUID, proposal_id: UUID) -> None:
         if refusal.reason == "ENDED":

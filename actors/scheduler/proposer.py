@@ -41,5 +41,5 @@ class Proposer:
 def _message(group: Group, message: ProposalMessage, sent_ms: int) -> dramatiq.Message[None]:
     job_id, proposal_id = str(group.job_id), str(message.proposal_id)
     if message.is_listing:
-        return list_documents.message(job_id, proposal_id, sent_ms)
+        return list_documents.message(job_id, message.goes_on, proposal_id, sent_ms)
     return download_documents.message(job_id, message.requests, proposal_id, sent_ms)

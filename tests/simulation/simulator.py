@@ -181,29 +181,37 @@ class SchedulerSimulation:
         answer = self.world.claim(message.proposal_id, job_id, message.requests, self.now)
         self._hint(answer)
         if isinstance(answer, SliceBegun) and job:
-            self.began.append((self.now, job_id))
-            self._busy_threads += 1
-            taken_at, at = self.now, self.now
-            if self.world.interval_s:
-                count = max(1, len(answer.documents))
-                at = max(at, self.world.next_request_at - count * self.world.interval_s)
-            for _ in range(max(1, len(answer.documents))):
-                at += job.arrival.request_s[job.requests % len(job.arrival.request_s)]
-                job.requests += 1
-            self._count_slots(job)
-            self.at(at, lambda: self._free(job, answer, taken_at))
+            self._begin(job, answer, goes_on=message.goes_on)
 
-    def _free(self, job: SimulatedJob, begun: SliceBegun, taken_at: float) -> None:
+    def _begin(self, job: SimulatedJob, begun: SliceBegun, *, goes_on: bool = False) -> None:
+        self.began.append((self.now, job.job_id))
+        self._busy_threads += 1
+        taken_at, at = self.now, self.now
+        if self.world.interval_s:
+            count = max(1, len(begun.documents))
+            at = max(at, self.world.next_request_at - count * self.world.interval_s)
+        for _ in range(max(1, len(begun.documents))):
+            at += job.arrival.request_s[job.requests % len(job.arrival.request_s)]
+            job.requests += 1
+        self._count_slots(job)
+        self.at(at, lambda: self._free(job, begun, taken_at, goes_on=goes_on))
+
+    def _free(
+        self, job: SimulatedJob, begun: SliceBegun, taken_at: float, *, goes_on: bool
+    ) -> None:
         del self.world.slots[begun.token]
         self._count_slots(job)
         used_s = self.now - taken_at
         if not self.faults.hop_s:
-            self._record(job, begun, used_s)
+            self._record(job, begun, used_s, goes_on=goes_on)
             return
-        self._hint(SlotFreed(begun.token, used_s))
-        self.at(self.now + self._hop(), lambda: self._record(job, begun, used_s))
+        if begun.documents:
+            self._hint(SlotFreed(begun.token, used_s))
+        self.at(self.now + self._hop(), lambda: self._record(job, begun, used_s, goes_on=goes_on))
 
-    def _record(self, job: SimulatedJob, begun: SliceBegun, used_s: float) -> None:
+    def _record(
+        self, job: SimulatedJob, begun: SliceBegun, used_s: float, *, goes_on: bool
+    ) -> None:
         documents, failed, spooled = job.slices.pop(begun.token), None, []
         if not job.is_listed:
             self._record_listing(job)
@@ -215,6 +223,11 @@ class SchedulerSimulation:
                 spooled.append(document)
                 self.at(self.now + self.dice.random(), lambda d=document: self._store(job, d))  # type: ignore[misc]
         self._busy_threads -= 1
+        if goes_on and job.fresh:
+            first = self.world.claim(None, job.job_id, 1, self.now)
+            if isinstance(first, SliceBegun):
+                self._hint(first)
+                self._begin(job, first)
         self._hint(Ended(job.job_id, begun.token, used_s, tuple(spooled), next_not_before=failed))
         self._end_if_over(job)
         self._work()

@@ -12,6 +12,7 @@ from actors.scheduler.policy.run_state import RememberedRun
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.policy.window import Proposal
 from storage.portal.outcomes import RefusedScope
+from storage.priorities import Priority
 
 # The most proposals of a pass, so that new hints are read soon.
 MAX_PROPOSALS = 64
@@ -27,11 +28,15 @@ MAX_REQUESTS = 8
 
 
 class ProposalMessage(NamedTuple):
-    """The message of a proposal: `list_documents`, or `download_documents` with n requests."""
+    """The message of a proposal: `list_documents`, or `download_documents` with n requests.
+
+    `goes_on`: the worker may claim the first document right after the listing.
+    """
 
     proposal_id: UUID
     is_listing: bool
     requests: int
+    goes_on: bool
 
 
 class Group(NamedTuple):
@@ -64,8 +69,7 @@ def plan(state: SchedulerState, now: float, new_id: Callable[[], UUID]) -> Plan:
     state.wake(now)
     messages: dict[UUID, list[ProposalMessage]] = {}
     for proposal in _proposals(state, now, new_id):
-        message = ProposalMessage(proposal.proposal_id, proposal.is_listing, proposal.requests)
-        messages.setdefault(proposal.job_id, []).append(message)
+        messages.setdefault(proposal.job_id, []).append(_message(state, proposal))
     groups = tuple(Group(job_id, tuple(of_job)) for job_id, of_job in messages.items())
     return Plan(groups, _next_at(state, now), _is_idle(state, now))
 
@@ -138,6 +142,23 @@ def _propose(
     state.queue.begin(row.job_id, proposal.charge_s)
     state.refresh({row.job_id}, now)
     return proposal
+
+
+def _message(state: SchedulerState, proposal: Proposal) -> ProposalMessage:
+    """Return the message of a proposal.
+
+    The first document after a listing needs no proposal of its own: it takes the slot and thread of
+    the listing, and is charged when it begins. So a job with one document takes one way through the
+    scheduler instead of two. BULK jobs wait for their turn, and a rate counts requests beforehand.
+    """
+    run = state.runs.get(proposal.job_id)
+    is_bulk = run is not None and run.row.priority is Priority.BULK
+    return ProposalMessage(
+        proposal.proposal_id,
+        proposal.is_listing,
+        proposal.requests,
+        goes_on=proposal.is_listing and not is_bulk and state.portal.request_interval_s is None,
+    )
 
 
 def _is_closed(state: SchedulerState, now: float) -> bool:

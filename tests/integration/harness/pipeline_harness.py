@@ -163,7 +163,8 @@ class PipelineHarness:
         """List this job, if it may be listed now, and do nothing else."""
         answer = claim(self.database, self.worker.context, job_id)
         if isinstance(answer, ListingClaim):
-            self.lister.list_case(answer, proposal_id=None)
+            listed = self.lister.list_case(answer, proposal_id=None)
+            self.lister.send_end(answer, listed)
 
     def slice_of(self, job_id: UUID, count: int = 1) -> Slice:
         """Claim up to `count` documents of this job; there must be one."""

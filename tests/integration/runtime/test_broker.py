@@ -258,7 +258,7 @@ def test_a_proposal_names_its_job_and_the_time_of_valkey(
     broker = make_broker(valkey.env["REDIS_URL"], timeout_s=PATIENCE_S)
     clock = ValkeyClock(client)
     listed, downloaded = uuid4(), uuid4()
-    listing, *slices = (ProposalMessage(uuid4(), n == 0, n) for n in (0, 3, 1))
+    listing, *slices = (ProposalMessage(uuid4(), n == 0, n, n == 0) for n in (0, 3, 1))
     sent_from = clock.now_ms()
 
     Proposer(broker, clock).send([Group(listed, (listing,)), Group(downloaded, tuple(slices))])
@@ -270,7 +270,7 @@ def test_a_proposal_names_its_job_and_the_time_of_valkey(
         found[queue] = sorted(message.args[:-1] for message in sent)
         assert all(sent_from <= message.args[-1] <= clock.now_ms() for message in sent)
     assert found == {
-        LIST_QUEUE: [(str(listed), str(listing.proposal_id))],
+        LIST_QUEUE: [(str(listed), True, str(listing.proposal_id))],
         DOWNLOAD_QUEUE: sorted(
             (str(downloaded), each.requests, str(each.proposal_id)) for each in slices
         ),

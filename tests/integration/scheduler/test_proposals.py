@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,7 +19,9 @@ from actors.hints.hints import (
     SliceBegun,
     SlotFreed,
 )
+from actors.pipeline.listing_step import ListedCase, Lister
 from storage.jobs import job_queries
+from storage.portal.listing_claims import ListingClaim
 from storage.portal.outcomes import RefusedScope
 from storage.portal.slots import Limits
 from storage.spool import Spool
@@ -82,6 +86,48 @@ def test_a_proposal_of_a_listing_is_answered_and_the_job_is_hinted_again(
     assert isinstance(ended, Ended)
     assert isinstance(wanted, JobWanted)
     assert (wanted.job.job_id, wanted.job.needs_listing, wanted.job.fresh) == (job_id, False, 3)
+
+
+def test_a_listing_goes_on_with_the_first_document(pipeline: PipelineHarness) -> None:
+    number = pipeline.sandbox.add_case(documents=3)
+    job_id = pipeline.begin(number)
+
+    pipeline.worker.begin(job_id, 1, uuid4(), 0, goes_on=True)
+
+    assert pipeline.requested_files(number) == [1, 0, 0]
+    hints = [hint for hint in pipeline.hinted() if not isinstance(hint, SlotFreed)]
+    listing, listed, wanted, begun, ended = hints
+    assert isinstance(listing, SliceBegun)
+    assert isinstance(listed, Ended)
+    assert listing.token == listed.token
+    # The scheduler reads about the slice no later than about the freed slot of the listing.
+    assert isinstance(wanted, JobWanted)
+    assert isinstance(begun, SliceBegun)
+    assert isinstance(ended, Ended)
+    assert (wanted.job.fresh, wanted.job.slices) == (2, frozenset({begun.token}))
+    assert (begun.proposal_id, begun.has_more) == (None, True)
+    assert begun.token == ended.token
+
+
+def test_a_listing_goes_on_with_nothing_that_may_not_begin(pipeline: PipelineHarness) -> None:
+    class Cancelling(Lister):
+        def list_case(self, claim: ListingClaim, **how: Any) -> ListedCase:
+            listed = super().list_case(claim, **how)
+            job_queries.cancel(self.database, factories.CLIENT, claim.job_id)
+            return listed
+
+    number = pipeline.sandbox.add_case(documents=3)
+    job_id = pipeline.begin(number)
+    lister = Cancelling(**{f.name: getattr(pipeline.lister, f.name) for f in fields(Lister)})
+    worker = replace(pipeline.worker, lister=lister)
+
+    worker.begin(job_id, 1, uuid4(), 0, goes_on=True)
+
+    listing, listed = pipeline.hinted()
+    assert isinstance(listing, SliceBegun)
+    assert isinstance(listed, Ended)
+    assert listing.token == listed.token
+    assert pipeline.requested_files(number) == [0, 0, 0]
 
 
 def test_a_proposal_that_is_too_old_is_neither_begun_nor_answered(

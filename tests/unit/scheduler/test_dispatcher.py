@@ -51,6 +51,30 @@ def _sizes(state: SchedulerState, now: float = 0.0) -> dict[UUID, list[int]]:
 
 
 @pytest.mark.parametrize(
+    ("priority", "needs_listing", "interval_s", "goes_on"),
+    [
+        (Priority.HIGH, True, None, True),
+        (Priority.NORMAL, True, None, True),
+        (Priority.BULK, True, None, False),
+        (Priority.NORMAL, True, 0.01, False),
+        (Priority.NORMAL, False, None, False),
+    ],
+    ids=["high", "normal", "bulk", "a rate", "files"],
+)
+def test_a_listing_goes_on_with_a_document_unless_others_or_a_rate_come_first(
+    priority: Priority, needs_listing: bool, interval_s: float | None, goes_on: bool
+) -> None:
+    state = _state(portal=PortalRow(10, request_interval_s=interval_s))
+    fresh = 0 if needs_listing else 1
+    row = JobRow(JOB, "a", priority, "8.26", "case", 0.0, needs_listing=needs_listing, fresh=fresh)
+    state.receive(JobWanted(row), 0.0)
+
+    ((message,),) = (group.messages for group in plan(state, 0.0, uuid4).groups)
+
+    assert (message.is_listing, message.goes_on) == (needs_listing, goes_on)
+
+
+@pytest.mark.parametrize(
     ("expected_s", "fresh", "free_lanes", "slots", "size"),
     [
         # Documents are spread over the free lanes, and a slice is no longer than SLICE_S.

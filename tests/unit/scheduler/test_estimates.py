@@ -29,7 +29,7 @@ def _estimates(scenario: Scenario) -> list[Estimate]:
 def test_after_a_tenth_of_a_job_its_end_is_estimated_within_30_percent(scenario: Scenario) -> None:
     judged = estimate_errors.judged(_estimates(scenario))
 
-    assert len(judged) >= 8
+    assert len(judged) >= 7
     assert estimate_errors.share_within(judged) >= LEAST, judged
 
 
