@@ -94,9 +94,20 @@ class FileRecorder:
                 return
             batch = left
         # Another transaction has locked the rows: wait for them, without other batches that would
-        # wait, too.
-        outcome = self._insist(lambda: self._record_batches([batch], waits=True))
-        self._settle(batch, outcome)
+        # wait, too. One file at a time: one that cannot be recorded takes no other with it.
+        for alone in _singles(batch):
+            self._record_alone(alone)
+
+    def _record_alone(self, file: Batch) -> None:
+        try:
+            outcome = self._insist(partial(self._record_batches, [file], waits=True))
+        except ServiceUnavailable:
+            raise
+        except Exception:
+            # Its lease expires, and another worker takes it.
+            log.exception("file not recorded")
+        else:
+            self._settle(file, outcome)
 
     def _commit(self, batches: Sequence[Batch]) -> Sequence[_Outcome]:
         outcome = self._record_batches(batches, waits=False)
@@ -197,6 +208,13 @@ class FileRecorder:
 
     def _insist(self, write: Callable[[], T]) -> T:
         return retry_until_available(write, is_stopping=self.is_stopping)
+
+
+def _singles(batch: Batch) -> list[Batch]:
+    return [
+        *(Batch(stored=[each]) for each in batch.stored),
+        *(Batch(spooled=[each]) for each in batch.spooled),
+    ]
 
 
 def _left(batch: Batch, busy: set[UUID]) -> Batch | None:

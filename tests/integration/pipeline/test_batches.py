@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -59,15 +59,24 @@ def _nothing() -> None:
 
 
 def _work(pipeline: PipelineHarness, *job_ids: UUID) -> None:
-    """Let all threads download and store until these jobs have ended."""
+    """Let all threads download and store until these jobs have ended, or a thread has failed."""
+    has_failed = Event()
 
     def work(_: int) -> None:
-        while any(factories.job(pipeline.database, each)["end_time"] is None for each in job_ids):
-            pipeline.worker.poll(_nothing)
-            pipeline.uploader.poll(_nothing)
+        try:
+            while _is_running(pipeline, job_ids) and not has_failed.is_set():
+                pipeline.worker.poll(_nothing)
+                pipeline.uploader.poll(_nothing)
+        except BaseException:
+            has_failed.set()
+            raise
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(work, range(THREADS)))
+
+
+def _is_running(pipeline: PipelineHarness, job_ids: Sequence[UUID]) -> bool:
+    return any(factories.job(pipeline.database, each)["end_time"] is None for each in job_ids)
 
 
 def _is_stored(pipeline: PipelineHarness, objects: Objects, job_id: UUID) -> bool:

@@ -264,6 +264,32 @@ def test_a_file_that_stays_busy_is_recorded_alone_and_waits(
     assert _states(pipeline, job_id) == ["AVAILABLE"]
 
 
+def test_of_files_that_stay_busy_one_that_cannot_be_recorded_takes_no_other_with_it(
+    pipeline: PipelineHarness, database_url: str
+) -> None:
+    job_id = _listed(pipeline, 3)
+    files = _stored(pipeline, job_id, 3)
+
+    def hold(_: str, values: dict[str, Any]) -> None:
+        if values["waits"]:
+            release.set()
+            if files[0].lease in values["leases"]:
+                raise RuntimeError("a bug")
+
+    hooked, release = HookedDatabase(database_url, hold), threading.Event()
+    recording = partial(_recorder(pipeline, hooked).record, Batch(files))
+    with ThreadPoolExecutor(1) as pool:
+        with pipeline.database.transaction() as transaction:
+            transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=job_id)
+            running = pool.submit(recording)
+            assert release.wait(WAIT_S)
+        running.result(WAIT_S)
+    hooked.close()
+
+    states = {row["lease"]: row["state"] for row in factories.documents(pipeline.database, job_id)}
+    assert states == {files[0].lease: "DOWNLOADING", None: "AVAILABLE"}
+
+
 def test_slots_that_cannot_be_freed_are_freed_later() -> None:
     tries: list[list[UUID]] = []
 
