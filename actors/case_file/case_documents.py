@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.case_file.case_limits import MOST_ENTRIES, ListingTooLarge
-from actors.case_file.pages import is_page_of_more
+from actors.case_file.pages import is_beside_page, is_page_of_more
 from actors.contents.json_fields import dict_at, raw_text_at, text_at
 from storage.errors import TransientError
 from storage.process_number import digits
@@ -64,6 +64,8 @@ class _Reading:
     places: int = 0
     has_known_list: bool = False
     has_unread: bool = False
+    # Texts and numbers in place of a proceeding.
+    messages: int = 0
 
     def add(self, found: Found) -> None:
         """Add a document. Raises ListingTooLarge."""
@@ -89,9 +91,27 @@ def documents_of(
         _walk(reading, _Spot(known))
         _walk(reading, _Spot(others, instance=present))
         reading.has_unread |= not all(map(_is_readable, known.items()))
+        # Such a number may be that of another case.
+        reading.has_unread |= isinstance(case.get("numeroProcesso"), dict | list | float)
+        reading.messages += sum(map(_is_message, _parts_of(known)))
     if not reading.found and (reading.has_unread or not reading.has_known_list):
         raise unreadable()
+    for _ in range(reading.messages):
+        # The documents of a proceeding are missing. One without a link shows that.
+        reading.places += 1
+        reading.add(Found({}, reading.places, ""))
     return reading.found
+
+
+def _parts_of(known: dict[str, Any]) -> list[Any]:
+    """Return the proceedings of a case, each in whatever form it is."""
+    parts = known.values()
+    return [part for each in parts for part in (each if isinstance(each, list) else [each])]
+
+
+def _is_message(part: object) -> bool:
+    """Return whether a text or a number is in place of a proceeding."""
+    return bool(part) and not isinstance(part, dict | list)
 
 
 def unreadable() -> TransientError:
@@ -145,6 +165,9 @@ def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_
     """Yield the fields of an object that is no document; read its `documentos` on the way."""
     instance = instance_of(value) or spot.instance
     own = _Spot(value, instance, spot.key, spot.is_near, spot.is_proceeding)
+    listed = value.get(_LIST)
+    if spot.is_near and is_beside_page(value, len(listed) if isinstance(listed, list) else None):
+        raise unreadable()
     if "hrefBinario" in value:
         reading.places += 1
         reading.add(Found(value, reading.places, instance, is_inherited=True))
@@ -165,7 +188,7 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
     if value in (None, [], {}):
         return
     documents = [*_listed(value, spot)]
-    is_all = not is_page_of_more(value)
+    is_all = not is_page_of_more(value, len(documents))
     if not (is_all and any(document for _, document in documents)):
         reading.has_unread = True
         if spot.is_near:

@@ -72,7 +72,9 @@ def _in_order(documents: list[ListedDocument]) -> tuple[ListedDocument, ...]:
 def _cases(body: object) -> list[Any]:
     if isinstance(body, dict) and not any(field in body for field in _CASE_FIELDS):
         content = body.get("content")
-        if is_page_of_more(body):
+        # A text beside an empty page is a message: it may be an error.
+        is_message = content == [] and any(isinstance(v, str) and v for v in body.values())
+        if is_message or is_page_of_more(body):
             raise unreadable()
         return content if isinstance(content, list) else [body]
     return body if isinstance(body, list) else [body]

@@ -1,35 +1,85 @@
 """Whether a list in the portal's answer is only one page of several. Pure.
 
 Autos requests a case once, so a page would lose the rest of its documents. Frameworks state the
-number of pages or entries in different fields.
+number of pages or entries, or the next page, in different fields. The case of letters and the
+separators of words do not matter: `total_pages` is `totalPages`.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from actors.contents.json_fields import count_at
 
-_IS_LAST = ("last", "isLast", "ultima")
-_HAS_MORE = ("hasNext", "hasNextPage", "hasMore", "more")
-_PAGES = ("totalPages", "totalPaginas", "pageCount")
-_ENTRIES = ("totalElements", "totalRegistros", "totalItems", "totalCount", "total", "count")
-# The object in which some frameworks put these fields.
-_PAGE = ("page", "pagination", "paginacao", "meta")
+_IS_LAST = frozenset({"last", "islast", "ultima", "islastpage", "ultimapagina"})
+_HAS_MORE = re.compile(
+    r"has(?:next|more)\w*|(?:tem|possui)(?:mais|proxim)\w*|more|(?:is)?truncated|incomplete"
+)
+_NEXT = re.compile(
+    r"(?:next|proxim[ao])(?:page|pagina|cursor|token|pagetoken|link|url|href|offset)?"
+)
+# Not `quantidadePaginas`: that is the number of pages of paper.
+_PAGES = re.compile(r"total(?:of)?pages?|pages?(?:count|total)|numberofpages")
+_PAGES_OF_LIST = re.compile(r"total(?:de)?paginas|pages")
+_NOUNS = r"(?:elements?|elementos|registros?|items?|itens|count|records|results|resultados|entries)"
+_ENTRIES = re.compile(
+    rf"(?:total|qtde?|quantidade)(?:de|of)?{_NOUNS}|(?:elements|items?|results?|records?)(?:count|total)"
+)
+_ENTRIES_OF_LIST = re.compile(
+    r"total|count|quantidade(?:total)?|qtde?(?:total)?|numfound|totalhits"
+    r"|(?:total|qtde?|quantidade)(?:de|of)?(?:documentos|documents)"
+)
+# The objects in which some frameworks put these fields.
+_PAGE = frozenset({"page", "pageable", "pageinfo", "pagination", "paginacao", "paging"})
+_PAGE_OF_LIST = _PAGE | {"meta", "metadata", "links"}
+_SEPARATORS = re.compile(r"[^a-z]")
 
 
-def is_page_of_more(value: object) -> bool:
-    """Return whether an object with a list in it states that the list is incomplete."""
+def is_page_of_more(value: object, size: int | None = None) -> bool:
+    """Return whether an object states that the list in it is incomplete.
+
+    `size` is the number of entries that were found in it; None: those of all its lists.
+    """
     if not isinstance(value, dict):
         return False
     lists = [each for each in value.values() if isinstance(each, list)]
-    stated = [value, *(value[key] for key in _PAGE if isinstance(value.get(key), dict))]
-    return bool(lists) and any(_is_of_more(each, sum(map(len, lists))) for each in stated)
+    if size is None and not lists:
+        return False
+    found = sum(map(len, lists)) if size is None else size
+    stated = _stated(value, _PAGE_OF_LIST)
+    return _is_of_more(stated, found) or any(
+        (name in _IS_LAST and each.get(key) is False)
+        or (_NEXT.fullmatch(name) and each.get(key))
+        or (_PAGES_OF_LIST.fullmatch(name) and (count_at(each, key) or 0) > 1)
+        or (_ENTRIES_OF_LIST.fullmatch(name) and (count_at(each, key) or 0) > found)
+        for name, key, each in stated
+    )
 
 
-def _is_of_more(stated: dict[str, Any], size: int) -> bool:
-    has_next = stated.get("next") or any(stated.get(key) is True for key in _HAS_MORE)
-    is_before_last = any(stated.get(key) is False for key in _IS_LAST)
-    pages = max((count_at(stated, key) or 0 for key in _PAGES), default=0)
-    entries = max((count_at(stated, key) or 0 for key in _ENTRIES), default=0)
-    return bool(has_next) or is_before_last or pages > 1 or entries > size
+def is_beside_page(value: dict[str, Any], size: int | None) -> bool:
+    """Return whether an object with a list in a field states that this list is incomplete.
+
+    `size` is the number of entries of the list, None if there is no list. The object has other
+    fields, too, so only names that every framework uses for pages count.
+    """
+    return _is_of_more(_stated(value, _PAGE), size)
+
+
+def _stated(value: dict[str, Any], inner: frozenset[str]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return the fields that may describe a list: the plain name, the name and the object."""
+    objects = [value, *(v for k, v in value.items() if _plain(k) in inner and isinstance(v, dict))]
+    return [(_plain(key), key, each) for each in objects for key in each]
+
+
+def _is_of_more(stated: list[tuple[str, str, dict[str, Any]]], size: int | None) -> bool:
+    return any(
+        (_HAS_MORE.fullmatch(name) and each.get(key) is True)
+        or (_PAGES.fullmatch(name) and (count_at(each, key) or 0) > 1)
+        or (size is not None and _ENTRIES.fullmatch(name) and (count_at(each, key) or 0) > size)
+        for name, key, each in stated
+    )
+
+
+def _plain(name: str) -> str:
+    return _SEPARATORS.sub("", name.lower())

@@ -17,6 +17,8 @@ _DIGITS = re.compile(r"\s*([0-9]{1,18})(?:\.0{1,9})?\s*", re.ASCII)
 _TYPE_END = re.compile(r"[;,\s]")
 _INT32 = 2**31
 _INT64 = 2**63
+# Below this, each whole number is a float of its own.
+_EXACT = 2**53
 
 
 def dict_at(value: object, key: str) -> dict[str, Any]:
@@ -34,6 +36,8 @@ def text_at(value: object, key: str, *, cap: int = NAME_CAP) -> str:
 def raw_text_at(value: object, key: str) -> str:
     """Return the text at `key` unchanged; a whole number becomes its digits."""
     found = _at(value, key)
+    if isinstance(found, float) and found.is_integer() and abs(found) < _EXACT:
+        found = int(found)
     if isinstance(found, int) and not isinstance(found, bool) and -_INT64 <= found < _INT64:
         return str(found)
     return found if isinstance(found, str) else ""

@@ -183,6 +183,17 @@ def test_what_cannot_be_read_is_not_nothing(body: object) -> None:
         {"total": 3},
         {"next": "/processos?page=2"},
         {"page": {"totalElements": 3, "totalPages": 2}},
+        {"total_pages": 2},
+        {"totalDePaginas": 2},
+        {"quantidadeTotal": 3},
+        {"totalDocumentos": 3},
+        {"has_more": True},
+        {"temMais": True},
+        {"nextPage": 2},
+        {"next_cursor": "x"},
+        {"links": {"next": "/processos?page=2"}},
+        {"_links": {"next": {"href": "/processos?page=2"}}},
+        {"pageInfo": {"hasNextPage": True}},
     ],
 )
 def test_a_page_of_more_documents_is_not_all_of_them(extra: dict[str, Any]) -> None:
@@ -190,6 +201,52 @@ def test_a_page_of_more_documents_is_not_all_of_them(extra: dict[str, Any]) -> N
     assert len(_listing({"tramitacaoAtual": {"documentos": whole}}).documents) == 2
     assert _is_unreadable({"tramitacaoAtual": {"documentos": whole | extra}})
     assert _is_unreadable({"content": [_case([_document(1), _document(2)])]} | extra)
+
+
+def test_a_page_of_documents_by_id_is_not_all_of_them() -> None:
+    assert _is_unreadable({"tramitacaoAtual": {"documentos": BY_ID | {"totalElements": 3}}})
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"totalPages": 2}, {"page": {"total_pages": "2"}}, {"hasNext": True}, {"totalElements": 3}],
+)
+def test_a_page_may_be_stated_beside_its_list(extra: dict[str, Any]) -> None:
+    documents = [_document(1), _document(2)]
+    assert _is_unreadable({"tramitacaoAtual": {"documentos": documents} | extra})
+    assert _is_unreadable(_case()["tramitacaoAtual"] | {"documentos": documents} | extra)
+
+
+def test_what_only_looks_like_a_page_is_all() -> None:
+    other = {"totalPages": 1, "quantidadePaginas": 80, "totalElements": 2, "ultima": False}
+    documents = {"documentos": [_document(1), _document(2)]}
+    for proceeding in (documents | other, documents | {"proximaAudiencia": {"total": 9}}):
+        assert len(_listing({"tramitacaoAtual": proceeding}).documents) == 2
+
+
+@pytest.mark.parametrize("message", ["2o grau indisponivel", 503])
+def test_a_message_in_place_of_a_proceeding_is_a_document_without_a_link(message: object) -> None:
+    first = {"documentos": [_document(1)]}
+    for case in (
+        {"tramitacoes": [first, message]},
+        {"tramitacaoAtual": first, "tramitacoes": message},
+        {"tramitacaoAtual": message, "tramitacoes": [first]},
+    ):
+        reasons = [d.refused_reason for d in _listing(case).documents]
+        assert sorted(map(str, reasons)) == ["NO_LINK", "None"]
+    assert len(_listing({"tramitacoes": [first, None, {}]}).documents) == 1
+
+
+def test_an_empty_page_with_a_message_is_no_unknown_case() -> None:
+    assert (
+        parse_case({"content": [], "totalElements": 0, "sort": {}, "error": None}, NUMBER) is None
+    )
+    assert _is_unreadable({"content": [], "erro": "timeout"})
+
+
+@pytest.mark.parametrize("number", [[OTHER], {"numero": OTHER}, 1.0e19])
+def test_an_empty_case_whose_number_cannot_be_read_is_not_nothing(number: object) -> None:
+    assert _is_unreadable([NOTHING | {"numeroProcesso": number}])
 
 
 @pytest.mark.parametrize("other", [None, "x", {"erro": "2o grau"}])
@@ -375,6 +432,11 @@ def test_documents_that_nothing_identifies_stay_apart() -> None:
 def test_cleaning_never_makes_one_origin_of_two(left: str, right: str) -> None:
     body = _case([_document(1, idOrigem=left), _document(2, idOrigem=right)])
     assert len(_listing(body).documents) == 2
+
+
+def test_an_origin_that_is_a_number_of_another_form_is_the_same_origin() -> None:
+    assert _only(_document(1, idOrigem=7.0)).origin_id == "7"
+    assert _only(_document(1, idOrigem=1e300)).origin_id == f"uuid:{_uuid(1)}"
 
 
 def test_an_origin_that_is_a_number_is_taken_as_text() -> None:
