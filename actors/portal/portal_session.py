@@ -8,10 +8,10 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from http import HTTPStatus
+from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import certifi
 import requests
@@ -20,9 +20,9 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import ProtocolError
 
-from actors.portal.framing import announced_bytes
 from actors.resilience.exchange_deadline import WATCHED_POOLS
 from storage.http.connections import InspectedHTTPPool, is_kept_connection_closed
+from storage.http.responses import FinalResponse
 
 # How many earlier requests of a connection could still get a second answer.
 _RECENT = 8
@@ -31,6 +31,31 @@ USER_AGENT = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/138.0.0.0 Safari/537.36"
 )
+
+
+class _HasOriginal(Protocol):
+    """The part of urllib3's response that holds the one of http.client."""
+
+    _original_response: FinalResponse | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """An earlier request of a connection, and its answer."""
+
+    path: str
+    size_bytes: int | None
+    answer: FinalResponse | None
+
+    def could_be(self, path: str, size_bytes: int | None) -> bool:
+        """Return whether a second answer to this request could pass for the file at `path`.
+
+        The size of a chunked body is known only when it was read, so it is compared here.
+        """
+        if size_bytes is None or path == self.path:
+            return False
+        received_bytes = self.answer.body_bytes if self.answer else None
+        return size_bytes in (self.size_bytes, received_bytes)
 
 
 class PortalSession(requests.Session):
@@ -45,7 +70,7 @@ class PortalSession(requests.Session):
         # A thread runs one exchange at a time.
         self._adapter = _WatchedAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
         self._pools: dict[str, InspectedHTTPPool] = {}
-        self._recent: deque[tuple[str, int]] = deque(maxlen=2 * _RECENT)
+        self._recent: deque[_Earlier] = deque(maxlen=_RECENT)
         self.mount("https://", self._adapter)
         self.mount("http://", self._adapter)
         self.trust_env = False
@@ -87,7 +112,7 @@ class PortalSession(requests.Session):
         if base_url not in self._pools:
             self._pools[base_url] = self._adapter.pool(base_url, str(self.verify))
         pool = self._pools[base_url]
-        is_alike = any(size == size_bytes and other != path for other, size in self._recent)
+        is_alike = any(each.could_be(path, size_bytes) for each in self._recent)
         if is_fresh or is_alike:
             pool.close_kept()
             self._recent.clear()
@@ -101,8 +126,9 @@ class PortalSession(requests.Session):
         response = requests.Response()
         response.status_code, response.raw = raw.status, raw
         response.headers = CaseInsensitiveDict(raw.headers)
-        received_bytes = announced_bytes(response.headers) if raw.status == HTTPStatus.OK else None
-        self._recent.extend((path, size) for size in (size_bytes, received_bytes) if size)
+        self._recent.append(
+            _Earlier(path, size_bytes, cast("_HasOriginal", raw)._original_response)
+        )
         return response
 
     def _opened(

@@ -25,7 +25,7 @@ class ChunkedBody:
     """Replace the socket's file of http.client.
 
     `is_ended`: the last chunk and the empty line behind it were read. `is_odd`: a line ended in a
-    form that HTTP does not allow.
+    form that HTTP does not allow. `size_bytes`: of the chunks so far.
     """
 
     def __init__(self, file: io.BufferedReader) -> None:
@@ -34,6 +34,7 @@ class ChunkedBody:
         self._trailer_bytes: int | None = None
         self.is_ended = False
         self.is_odd = False
+        self.size_bytes = 0
 
     def readline(self, limit: int = -1) -> bytes:
         """Read the line of a size or of the trailer. Raises BadChunk."""
@@ -86,6 +87,7 @@ class ChunkedBody:
         if not found or self._left:
             raise BadChunk("The size of a chunk is unreadable.")
         size = int(found[1], 16)
+        self.size_bytes += size
         self._left = size + len(_LINE_END) if size else 0
         self._trailer_bytes = None if size else 0
 

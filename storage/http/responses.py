@@ -126,6 +126,16 @@ class FinalResponse(http.client.HTTPResponse):
         self._interim_max_s = interim_max_s
         self._is_plain = False
         self._is_reusable = False
+        self._chunks: ChunkedBody | None = None
+        self._announced_bytes: int | None = None
+
+    @property
+    def body_bytes(self) -> int | None:
+        """Return the size of the body, None if only the end of the connection shows it.
+
+        If the body is chunked, the size is final only after its last chunk.
+        """
+        return self._chunks.size_bytes if self._chunks else self._announced_bytes
 
     @property
     def is_reusable(self) -> bool:
@@ -139,11 +149,13 @@ class FinalResponse(http.client.HTTPResponse):
             self._read_lost_fields()
         self._agree_on_length()
         self._is_plain = self._has_plain_framing()
+        self._announced_bytes = self.length
         if self.chunked and self.length == 0:
             # A body that must not exist: http.client would wait for it.
             self._close_conn()
         elif self.chunked:
-            self.fp = cast("io.BufferedReader", ChunkedBody(self.fp))
+            self._chunks = ChunkedBody(self.fp)
+            self.fp = cast("io.BufferedReader", self._chunks)
 
     def _read_status(self) -> tuple[str, int, str]:
         self._await_first_byte()

@@ -234,6 +234,30 @@ def test_a_late_answer_is_no_file_of_the_same_size(*, is_found: bool) -> None:
     assert server.connections == len(FILES)
 
 
+def _whole_range(body: bytes) -> bytes:
+    whole = f"bytes 0-{len(body) - 1}/{len(body)}"
+    return answer(body, f"Content-Range: {whole}", status="206 Partial Content")
+
+
+@pytest.mark.parametrize("way", [_plain, chunked, _whole_range])
+def test_a_late_answer_is_no_file_of_the_size_that_was_received(way: Way) -> None:
+    # Given a portal that sends the file without a listed size again, after the next request
+    before: dict[int, bytes] = {}
+
+    def script(exchange: Exchange) -> None:
+        connection, own = exchange.request.connection, way(_of_one_size(_path(exchange)))
+        exchange.send(before.get(connection, b"") + own)
+        before[connection] = own
+
+    with _portal(script) as (server, portal):
+        for path, size in ((FILES[0], None), (FILES[2], len(_of_one_size(FILES[2])))):
+            got = io.BytesIO()
+            portal.fetch(path.split("/")[2], path, got.write, expected=Expected(size), limit_s=30)
+
+            assert got.getvalue() == _of_one_size(path)
+    assert server.connections == 2
+
+
 @pytest.mark.parametrize("is_sized", [True, False], ids=["sized", "unsized"])
 def test_what_a_portal_sends_before_a_request_is_no_file(*, is_sized: bool) -> None:
     def script(exchange: Exchange) -> None:
