@@ -42,7 +42,7 @@ _FIELDS = (
     ("year", "ano"),
     ("monthValue", "month", "mes"),
     ("dayOfMonth", "day", "dia"),
-    ("hour", "hourOfDay", "hora"),
+    ("hour", "hora"),
     ("minute", "minuto"),
     ("second", "segundo"),
     ("nano", "nanos"),
@@ -136,8 +136,9 @@ def _parts_of(value: dict[str, Any]) -> list[Any]:
     """Return the calendar fields of an object, or of `date` and `time` in it, in their order."""
     parts = [each for each in (value.get("date"), value.get("time")) if isinstance(each, dict)]
     fields = {name: part for each in (value, *parts) for name, part in each.items()}
-    # A time with its own zone is no clock time of the court.
-    if not {"timezone", "zone", "offset"}.isdisjoint(fields):
+    # A time with its own zone is no clock time of the court, and Java's Calendar, whose hour is
+    # hourOfDay, counts its months from 0.
+    if not {"timezone", "zone", "offset", "hourOfDay"}.isdisjoint(fields):
         return []
     found = [
         next((fields[name] for name in names if isinstance(fields.get(name), int)), None)

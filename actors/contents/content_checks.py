@@ -28,6 +28,7 @@ _TAIL_BYTES = 16 * 1024
 _PDF_TRAILER_BYTES = 1_024
 _PDF_OBJECT = re.compile(rb"\d\s+\d+\s+obj\b")
 _PADDING = b"\0\t\n\x0b\x0c\r "
+_BLANK = b"\xef\xbb\xbf\t\n\r "
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _PAGE_CODINGS = ("application/gzip", "application/zstd")
 _HTML_END = re.compile(rb"</html\s*>\Z", re.I)
@@ -85,15 +86,18 @@ class ContentCheck:
 
         A file with exactly the listed size is the document, whatever its content is. Without a
         listed size, content that does not show its format in its first bytes is doubtful: messages
-        are texts, and a page in a coding that no header names has no known format. An image in
-        place of something else is doubtful, too. Raises TransientError CORRUPT or NOT_A_DOCUMENT.
+        are texts, and a page in a coding that no header names has no known format. A PDF behind
+        a text is doubtful, because a server may have added the text, and so is an image in place of
+        something else. Raises TransientError CORRUPT or NOT_A_DOCUMENT.
         """
         head = bytes(self._head)
         is_proven = self._listed_size_bytes == self._size_bytes
         if self._size_bytes == 0 or (not is_proven and self._is_blank(head)):
             raise corrupt("The portal sent an empty file.")
         mime, extension = decide(head, self._header_type, self._listed_type, self._named_type)
-        is_shown = mime == PDF or by_signature(head) is not None
+        is_signed = by_signature(head) is not None
+        is_shown = is_signed or mime == PDF
+        is_at_begin = is_signed or head.lstrip(_BLANK).startswith(b"%PDF-")
         self._refuse_other_answers(head, is_proven=is_proven, is_shown=is_shown)
         self._check_size("announced", self._declared_length)
         self._check_size("listed", self._listed_size_bytes)
@@ -106,7 +110,7 @@ class ContentCheck:
             self._sha256.hexdigest(),
             mime,
             extension,
-            is_doubtful=not (is_proven or (is_shown and self._is_supported(mime))),
+            is_doubtful=not (is_proven or (is_at_begin and self._is_supported(mime))),
         )
 
     def _is_blank(self, head: bytes) -> bool:

@@ -107,14 +107,16 @@ def refusal_body(response: requests.Response, deadline: Deadline) -> bytes | Non
 
 
 def framing(response: requests.Response, listed_size_bytes: int | None) -> tuple[int | None, bool]:
-    """Return the announced size in bytes, and whether the body is chunked (then None).
+    """Return the announced size in bytes, and whether the body is chunked (then usually None).
 
-    Raises TransientError CORRUPT for an encoded file, because it could be cut unnoticed, and for a
-    part of the file. If the length is the listed size, the body is the court's own file, for
-    example a compressed file.
+    A Content-Length beside chunks must be the size of a file whose size is not listed. Raises
+    TransientError CORRUPT for an encoded file, because it could be cut unnoticed, and for a part of
+    the file. If the length is the listed size, the body is the court's own file, for example a
+    compressed file.
     """
     codings = transfer_codings(response.headers)
-    length = None if codings else announced_bytes(response.headers)
+    announced = announced_bytes(response.headers)
+    length = None if codings else announced
     is_proven = length is not None and length == listed_size_bytes
     is_coded = bool(content_codings(response.headers)) and not is_proven
     if codings not in ([], ["chunked"]) or is_coded:
@@ -126,7 +128,7 @@ def framing(response: requests.Response, listed_size_bytes: int | None) -> tuple
         return ranged, bool(codings)
     if is_part(response.headers, length) and not is_proven:
         raise corrupt("The portal sent a part of the file.")
-    return length, bool(codings)
+    return announced if listed_size_bytes is None else length, bool(codings)
 
 
 def note_handshake(watch: RefusalWatch, operation: str, error: TransientError) -> None:

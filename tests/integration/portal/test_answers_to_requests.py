@@ -234,6 +234,20 @@ def test_a_late_answer_is_no_file_of_the_same_size(*, is_found: bool) -> None:
     assert server.connections == len(FILES)
 
 
+@pytest.mark.parametrize("surplus", [0, -7, 7])
+def test_a_length_beside_chunks_must_be_theirs_unless_a_size_is_listed(surplus: int) -> None:
+    def script(exchange: Exchange) -> None:
+        body = _file(_path(exchange))
+        length = b"\r\nContent-Length: %d\r\n" % (len(body) + surplus)
+        exchange.send(chunked(body).replace(b"\r\n", length, 1))
+
+    with _portal(script) as (_, portal):
+        assert _fetch(portal, FILES[0], is_sized=True) == _file(FILES[0])
+        expected = contextlib.nullcontext() if not surplus else pytest.raises(TransientError)
+        with expected:
+            assert _fetch(portal, FILES[0], is_sized=False) == _file(FILES[0])
+
+
 def _whole_range(body: bytes) -> bytes:
     whole = f"bytes 0-{len(body) - 1}/{len(body)}"
     return answer(body, f"Content-Range: {whole}", status="206 Partial Content")

@@ -203,7 +203,16 @@ def test_what_is_no_text_is_not_doubtful() -> None:
     for kind in ("pdf", "rtf", "png", "jpeg", "zip"):
         body = sandbox.content(kind, UUID(int=7), 5_000)
         assert not _check(body).is_doubtful
-    assert not _check(b"junk\n" + PDF).is_doubtful
+    for blank in (b"\r\n", b"\xef\xbb\xbf"):
+        assert not _check(blank + PDF).is_doubtful
+
+
+@pytest.mark.parametrize(
+    "text", [b"Warning: x\n", b"12f\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"--x\r\n"]
+)
+def test_a_pdf_behind_a_text_that_a_server_added_is_doubtful(text: bytes) -> None:
+    assert _check(text + PDF).is_doubtful
+    assert not _proven(text + PDF).is_doubtful
 
 
 def test_what_the_listing_names_counts_more_than_the_name() -> None:

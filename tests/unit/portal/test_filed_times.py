@@ -117,6 +117,11 @@ def test_a_moment_is_the_local_time_of_the_court() -> None:
         ([2025, 13, 2, 12, 53], SAO_PAULO, "[2025, 13, 2, 12, 53]"),
         ([2025, 6], SAO_PAULO, "[2025, 6]"),
         (5, SAO_PAULO, "5"),
+        (
+            {"year": 2025, "month": 5, "dayOfMonth": 2, "hourOfDay": 12, "minute": 53},
+            SAO_PAULO,
+            '{"year": 2025, "month": 5, "dayOfMonth": 2, "hourOfDay": 12, "minute": 53}',
+        ),
         ({"a": 1, "b": 2}, SAO_PAULO, '{"a": 1, "b": 2}'),
         ("x\x00\u202ey" + "z" * 500, SAO_PAULO, "xy" + "z" * 98),
     ],
