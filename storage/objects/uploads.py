@@ -20,7 +20,8 @@ from storage.objects.object_names import content_disposition
 from storage.objects.store_address import ObjectStore
 from storage.objects.store_errors import ALTERED, Answer, StoreRefusal, refusal
 
-NOT_STORED = "The answer has a body and no ETag, so it is not an answer of S3."
+NOT_STORED = "The answer has a body, and there is no such object."
+_SHA256 = "x-amz-meta-sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class UploadSender:
         note_lack: Callable[[str, Answer], None],
     ) -> None:
         self._store = store
+        self._http = http
         # Looked up once: a look-up by URL costs a tenth of the time of a small file's upload.
         self._pool = http.connection_from_url(store.endpoint_url)
         self._note_lack = note_lack
@@ -108,7 +110,7 @@ class UploadSender:
             "Content-Length": str(upload.size_bytes),
             "Content-Type": upload.content_type,
             "Content-Disposition": content_disposition(upload.name),
-            "x-amz-meta-sha256": upload.sha256,
+            _SHA256: upload.sha256,
             "x-amz-content-sha256": upload.sha256,
             "x-amz-date": to_amz_date(date),
         }
@@ -138,9 +140,19 @@ class UploadSender:
         )
         if answer.status != 200:
             return refusal(answer)
-        # S3 answers with an ETag and no body. The page of a proxy proves nothing.
-        is_page = answer.data and not answer.headers.get("ETag")
-        return ServerError(NOT_STORED, 200) if is_page else None
+        # S3 answers without a body. The page of a proxy proves nothing, also if it has an ETag.
+        is_stored = not answer.data or self._is_stored(upload)
+        return None if is_stored else ServerError(NOT_STORED, 200)
+
+    def _is_stored(self, upload: Upload) -> bool:
+        """Return whether the store has the object of an upload, with its size and its hash."""
+        client = self._store.client(self._store.endpoint_url, self._http)
+        try:
+            found = client.stat_object(self._store.bucket, upload.key)
+        except (S3Error, ServerError, ValueError):
+            return False
+        stored = (found.metadata or {}).get(_SHA256)
+        return (found.size, stored) == (upload.size_bytes, upload.sha256)
 
 
 def _may_be_checksum(refused: S3Error | ServerError | None) -> bool:

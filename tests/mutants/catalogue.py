@@ -1724,8 +1724,8 @@ _GUEST = (
     _mutant(
         "that a page in place of an answer stores nothing",
         "storage/objects/uploads.py",
-        "ServerError(NOT_STORED, 200) if is_page else None",
-        "None",
+        "not answer.data or self._is_stored(upload)",
+        "True",
         STORE_ANSWERS,
     ),
     _mutant(

@@ -21,12 +21,14 @@ class No(NamedTuple):
     page: bytes | None = None
     content_type: str = "application/xml"
     location: str = ""
+    etag: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
         """Return the headers of the answer."""
-        to = {"Location": self.location} if self.location else {}
-        return {"Content-Type": self.content_type, **to}
+        others = {"Location": self.location, "ETag": self.etag}
+        given = {name: value for name, value in others.items() if value}
+        return {"Content-Type": self.content_type, **given}
 
     @property
     def body(self) -> bytes:

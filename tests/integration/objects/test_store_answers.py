@@ -124,6 +124,23 @@ def test_a_page_in_place_of_an_answer_proves_nothing(
         CALLS[call](_bucket(store, proxy))
 
 
+def test_a_put_that_is_answered_with_a_body_counts_if_the_object_is_there(
+    store: ObjectStore, objects: Objects, proxy: StoreProxy
+) -> None:
+    page = No(200, page=PAGE, etag='"any"')
+    bucket = _bucket(store, proxy)
+    objects.delete([KEY])
+    # Given a page for every request, or for PUT only, while the store holds no such object
+    for methods in ({"PUT", "HEAD"}, {"PUT"}):
+        proxy.rule = lambda method, *_, methods=methods: page if method in methods else None
+        with pytest.raises(StoreRefused):
+            _put(bucket)
+
+    # Then only the object itself confirms such a put
+    _put(objects)
+    _put(bucket)
+
+
 @pytest.mark.parametrize(
     "no", [No(501, page=b""), No(400, "InvalidArgument"), No(403, "SignatureDoesNotMatch")]
 )
