@@ -15,6 +15,9 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _RANGE = re.compile(
     r"(?:bytes\b)?[\s=:]*([0-9]{1,18})\s*-\s*([0-9]{1,18})\s*/\s*([0-9]{1,18}|\*)", re.I
 )
+# A page of a list may have a unit of its own, such as items.
+_PAGE = re.compile(r"\w*[\s=:]*([0-9]{1,18})\s*-\s*([0-9]{1,18})\s*/\s*([0-9]{1,18})")
+_NEXT = re.compile(r"<[^>]*>[^,<]*;\s*rel\s*=\s*(?:\"[^\"]*\bnext\b[^\"]*\"|next\b)", re.I)
 # The values by which servers mean "no encoding".
 _NO_CODINGS = ("none", "binary", "8bit", "7bit")
 # The containers of gzip and zlib, which have their own checksums; zlib detects which one it is.
@@ -61,6 +64,13 @@ def is_part(headers: Mapping[str, str], length: int | None) -> bool:
         begin or total not in ("*", str(end)) or length not in (None, end)
         for begin, end, total in sizes
     )
+
+
+def is_page_of_more(headers: Mapping[str, str]) -> bool:
+    """Return whether headers state that a list is one page of several: RFC 9110 14.4, RFC 8288."""
+    found = map(_PAGE.fullmatch, _members(headers.get("Content-Range", "")))
+    is_range = any(int(p[1]) > 0 or int(p[2]) + 1 < int(p[3]) for p in found if p)
+    return is_range or _NEXT.search(headers.get("Link", "")) is not None
 
 
 def transfer_codings(headers: Mapping[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from actors.contents.charsets import text_of
 from actors.contents.json_fields import mime_type
 from actors.resilience.retry_after import seconds_until
 from storage.errors import AttemptError, PermanentError, TooFast, TransientError
@@ -20,7 +21,7 @@ RETRY_AFTER_CAP_S = 300.0
 # The reason of a 401 that the token may have caused.
 CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
 
-# The accent may have any encoding.
+# The accent may be written in any form, such as an entity of HTML.
 _NO_STANDING = re.compile(r"n\S{1,8}o\s+possui\s+acesso\s+ao\s+processo", re.I)
 
 
@@ -43,7 +44,7 @@ class ErrorAnswer:
 
     def says_no_standing(self) -> bool:
         """Return whether the caller is authenticated but has no access to this case."""
-        text = (self.body or b"").decode("utf-8", "replace")
+        text = text_of(self.body or b"", self.headers.get("Content-Type", ""))
         with contextlib.suppress(ValueError, RecursionError):  # No JSON: searched as it is.
             text = json.dumps(json.loads(text), ensure_ascii=False)
         return _NO_STANDING.search(text) is not None

@@ -15,11 +15,13 @@ from typing import Protocol
 
 import requests
 
+from actors.case_file.case_documents import unreadable
 from actors.case_file.case_file import parse_case
 from actors.case_file.links import trusted_href
 from actors.contents.charsets import text_of
 from actors.contents.content_checks import ContentCheck, refuse_too_large
 from actors.contents.json_text import read_json
+from actors.portal.framing import is_page_of_more
 from actors.portal.listing_body import ListingBody, ListingTurn, ListingTurns
 from actors.portal.portal_answers import not_found
 from actors.portal.portal_exchange import (
@@ -126,6 +128,8 @@ class Portal:
             contextlib.closing(ListingBody(self._listing_dir)) as body,
             self.listing_turns.turn() as own_turn,
         ):
+            if is_page_of_more(response.headers):
+                raise unreadable()
             for chunk in decoded(response, chunks(response, running)):
                 body.add(chunk)
             if body.is_large:

@@ -316,6 +316,27 @@ def test_no_case_gets_the_listing_of_another(way: Way) -> None:
                 pytest.fail(f"{case} was never listed")
 
 
+@pytest.mark.parametrize(
+    ("field", "is_all"),
+    [
+        ("Content-Range: items 0-0/1", True),
+        ("Content-Range: items 0-24/319", False),
+        ("Content-Range: bytes 9-99/100", False),
+        ('Link: </processos?page=0>; rel="first"', True),
+        ('Link: </processos?page=0>; rel="first", </processos?page=2>; rel="next"', False),
+        ("link: </processos?page=2>; rel=next", False),
+    ],
+)
+def test_a_page_of_a_listing_by_its_headers_is_not_all(field: str, *, is_all: bool) -> None:
+    with _portal(lambda exchange: exchange.send(answer(_listing(CASES[0]), field))) as (_, portal):
+        if is_all:
+            assert portal.list_case(CASES[0], 30).documents
+            return
+        with pytest.raises(TransientError) as refused:
+            portal.list_case(CASES[0], 30)
+    assert (refused.value.reason, refused.value.is_few) == ("PORTAL_ERROR", True)
+
+
 class _Closing:
     """Close every kept connection at its second request, `times` times at most."""
 

@@ -603,6 +603,10 @@ def test_a_silent_server_ends_by_the_read_timeout() -> None:
             _answer("401 No", "não possui acesso ao processo".encode("latin-1")),
             *(PermanentError, "NO_ACCESS", None),
         ),
+        (
+            _answer("401 No", "não possui acesso ao processo".encode("utf-16")),
+            *(PermanentError, "NO_ACCESS", None),
+        ),
         (_answer("401 No"), PermanentError, "CREDENTIALS_REJECTED", None),
         (
             _answer("401 No", b"x").replace(b"gth: 1", b"gth: 9"),
