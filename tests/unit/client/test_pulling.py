@@ -389,3 +389,26 @@ def test_a_part_from_another_offset_than_requested_is_not_appended(
         exchange.close()
 
     assert _pulled(script, tmp_path) == BODY
+
+
+@pytest.mark.parametrize("refused", [None, "412 Precondition Failed", "416 Range Not Satisfiable"])
+def test_a_transfer_whose_parts_do_not_belong_together_begins_anew_once(
+    refused: str | None, tmp_path: Path
+) -> None:
+    # Given a first answer that is a page of a proxy
+    def script(exchange: Exchange) -> None:
+        begin = exchange.request.head.partition(b"Range: bytes=")[2].partition(b"-")[0]
+        rest = answer(
+            BODY[int(begin or b"0") :], status="206 Partial Content" if begin else "200 OK"
+        )
+        if begin and refused:
+            rest = answer(b"", status=refused)
+        exchange.send(answer(b"<html>" * 9) if exchange.number == 1 else rest)
+        exchange.close()
+
+    with ByteServer(script) as server:
+        document = _document()
+        pulled = Pull([document], tmp_path, lambda _: f"{server.url}/?{SECRET}").run()
+
+    assert [file.path.read_bytes() for file in pulled.files] == [BODY]
+    assert len(server.requests) == 3

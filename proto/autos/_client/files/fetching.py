@@ -27,7 +27,7 @@ SOCKET_TIMEOUT_S = 30.0
 # Seconds without any progress after which a transfer fails.
 PATIENCE_S = 60.0
 REFUSALS_MAX = 3
-REFUSED, GONE = (400, 401, 403), (404, 410)
+REFUSED, GONE, NOT_CONTINUED = (400, 401, 403), (404, 410), (412, 416)
 PARTIAL = 206
 _RANGE_BEGIN = re.compile(r"\s*bytes[\s=]+([0-9]{1,18})-", re.I)
 # The most interim answers before the final one: RFC 9110, 15.2, sets no limit.
@@ -38,6 +38,10 @@ INTERIM_MAX_S = 60.0
 
 class NotFetched(Exception):
     """A document could not be fetched. The message is the cause, without the document's name."""
+
+
+class _Altered(NotFetched):
+    """The bytes are not those of the document, or the bucket does not continue them."""
 
 
 class Stopped(Exception):
@@ -69,6 +73,7 @@ class Transfer:
         self._on_bytes = on_bytes
         self._size_bytes = 0
         self._hash = hashlib.sha256()
+        self._is_joined = False
         # It uses the proxies of the environment and logs nothing.
         self._opener = final_opener()
 
@@ -77,6 +82,16 @@ class Transfer:
 
         Raises NotFetched, Stopped, or OSError if the file cannot be written.
         """
+        try:
+            self._fetch(mint)
+        except _Altered:
+            if not self._is_joined:
+                raise
+            # The bytes of several answers may not belong together: a proxy may have sent the first.
+            self._begin_anew()
+            self._fetch(mint)
+
+    def _fetch(self, mint: Callable[[], str]) -> None:
         patience, refusals, url = Patience(PATIENCE_S), 0, mint()
         while True:
             before = self._size_bytes
@@ -95,7 +110,7 @@ class Transfer:
                     patience.progressed()
                 self._wait(patience, broken)
         if self._hash.hexdigest() != self._document.sha256:
-            raise NotFetched(
+            raise _Altered(
                 f"its bytes are not those that were stored: SHA-256 {self._hash.hexdigest()} "
                 f"instead of {self._document.sha256}"
             )
@@ -132,9 +147,7 @@ class Transfer:
             raise Stopped
         self._size_bytes += len(chunk)
         if self._size_bytes > self._document.size_bytes:
-            raise NotFetched(
-                f"it is larger than what was stored, {self._document.size_bytes} bytes"
-            )
+            raise _Altered(f"it is larger than what was stored, {self._document.size_bytes} bytes")
         self._hash.update(chunk)
         self._file.write(chunk)
         self._on_bytes(len(chunk))
@@ -145,12 +158,14 @@ class Transfer:
         self._file.seek(0)
         self._file.truncate()
         self._size_bytes, self._hash = 0, hashlib.sha256()
+        self._is_joined = False
 
     @contextmanager
     def _answer(self, url: str) -> Iterator[http.client.HTTPResponse]:
         if not url.startswith(("https://", "http://")):
             raise NotFetched("its URL is neither https nor http")
         headers = {"Range": f"bytes={self._size_bytes}-"} if self._size_bytes else {}
+        self._is_joined = bool(headers)
         with _foreign_errors():
             answer = self._opener.open(
                 Request(url, headers=headers),  # noqa: S310 - checked above
@@ -180,6 +195,8 @@ def _foreign_errors() -> Iterator[None]:
             raise _Refused(f"HTTP {error.code}") from None
         if error.code in GONE:
             raise NotFetched(f"it is no longer in the bucket (HTTP {error.code})") from None
+        if error.code in NOT_CONTINUED:
+            raise _Altered(f"the bucket does not continue it (HTTP {error.code})") from None
         raise _Broken(f"HTTP {error.code}") from None
     except URLError as error:
         raise _Broken(_name_of(error.reason)) from None
