@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import fields
-from typing import Any, NamedTuple, get_args
+from types import UnionType
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from storage.portal.outcomes import RefusedScope
@@ -107,6 +108,22 @@ class PlaceAsked(NamedTuple):
 Hint = JobWanted | JobEnded | SliceBegun | ProposalRefused | SlotFreed | Ended | PlaceAsked
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Hint)}
 _JOB_FIELDS = tuple(field.name for field in fields(JobRow))
+# No number of a hint is negative or larger. The largest are seconds since 1970.
+MOST = 1e12
+_NUMBERS = frozenset({int, float})
+
+
+def _types(kind: Any) -> frozenset[type]:
+    """Return the types of the values that a field of type `kind` takes."""
+    if isinstance(kind, UnionType):
+        return frozenset[type]().union(*map(_types, get_args(kind)))
+    return _NUMBERS if kind is float else frozenset({get_origin(kind) or kind})
+
+
+_TYPES = {
+    kind: tuple((name, _types(each)) for name, each in get_type_hints(kind).items())
+    for kind in (*_KINDS.values(), JobRow)
+}
 _ID_FIELDS = {"job_id", "token", "proposal_id"}
 _ID_LIST_FIELDS = {"documents", "spooled", "returned", "job_ids"}
 
@@ -124,12 +141,24 @@ def decode(text: str | bytes) -> Hint | None:
     try:
         kind, values = json.loads(text)
         if kind == JobWanted.__name__:
-            return JobWanted(_job_row(values))
+            job = _job_row(values)
+            return JobWanted(job) if _fits(job) else None
         parsed = {name: _parsed(name, value) for name, value in values.items()}
         hint: Hint = _KINDS[kind](**parsed)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return hint
+    return hint if _fits(hint) else None
+
+
+def _fits(values: Hint | JobRow) -> bool:
+    """Return whether each field has a value of its type. Another one would end the scheduler."""
+    return all(_is_one(getattr(values, name), types) for name, types in _TYPES[type(values)])
+
+
+def _is_one(value: Any, types: frozenset[type]) -> bool:
+    kind = type(value)
+    # Of NaN, nothing is true.
+    return kind in types and (kind not in _NUMBERS or 0 <= value <= MOST)
 
 
 def _job_row(values: dict[str, Any]) -> JobRow:

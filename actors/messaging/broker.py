@@ -16,15 +16,19 @@ from uuid import uuid4
 
 import dramatiq
 import redis
+import structlog
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.common import current_millis
-from dramatiq.errors import ConnectionClosed
+from dramatiq.errors import ConnectionClosed, DecodeError
 from redis.exceptions import NoScriptError
 
+from actors.messaging.message_check import misfit, stored_id
 from storage.errors import ServiceRefused
 from storage.outage_log import OutageLog
 from storage.valkey.valkey_connections import connect
 from storage.valkey.valkey_errors import PART, meaning
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 # The prefix of every key of Dramatiq in Valkey.
 NAMESPACE = "autos"
@@ -64,9 +68,29 @@ class BoundedPrefetchConsumer(_RedisConsumer):
         if not self.message_cache:
             self._wait()
         with self.broker.fetching, self.broker.reported("fetch"):
-            message = super().__next__()  # type: ignore[no-untyped-call]
+            message = self._next_processable()
         if message is not None and "eta" in message.options:
             self._due_ms[message.message_id] = message.options["eta"]
+        return message
+
+    def _next_processable(self) -> dramatiq.broker.MessageProxy | None:
+        """Return the next message, None without one. A message that would end a thread is dropped.
+
+        Every message is a hint, so nothing is lost with it.
+        """
+        try:
+            message = super().__next__()  # type: ignore[no-untyped-call]
+        except (DecodeError, TypeError) as error:
+            # Without the message: it is not of Autos.
+            problem = type(error).__name__
+            log.error("message dropped", queue=self.queue_name, problem=problem)  # noqa: TRY400
+            return None
+        if message is not None and (problem := misfit(message, self.queue_name)):
+            log.error("message dropped", queue=self.queue_name, problem=problem)
+            self.queued_message_ids.discard(message.message_id)
+            if message_id := stored_id(message):
+                self.broker.finish(self.queue_name, message_id)
+            return None
         return cast("dramatiq.broker.MessageProxy | None", message)
 
     def ack(self, message: dramatiq.broker.MessageProxy) -> None:

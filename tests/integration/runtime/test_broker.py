@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from uuid import uuid4
 import dramatiq
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from actors.hints.hint_channel import QUIET_S as HINT_QUIET_S
 from actors.hints.hint_channel import HintSender, make_client
@@ -193,6 +195,52 @@ def _left(client: redis.Redis) -> int:
 def _await_delayed_message(sender: _Sender, received: list[str]) -> None:
     sender.send("test", "later", delay_s=0.1)
     until(lambda: "later" in received, PATIENCE_S, "Delayed messages are not taken any more.")
+
+
+# Each alone would end a thread: that of the queue, or one that processes its messages.
+_ID = {"redis_message_id": "7"}
+_GOOD: dict[str, object] = {
+    "queue_name": "test",
+    "actor_name": "tell_test",
+    "args": ["rogue"],
+    "kwargs": {},
+    "options": _ID,
+    "message_id": "7",
+    "message_timestamp": 1,
+}
+_ROGUES: list[object] = [
+    None,
+    [],
+    {"queue_name": "test"},
+    _GOOD | {"queue_name": "elsewhere"},
+    _GOOD | {"options": {}},
+    _GOOD | {"options": []},
+    _GOOD | {"options": {"redis_message_id": 7}},
+    _GOOD | {"options": _ID | {"eta": "soon"}},
+    _GOOD | {"options": _ID | {"eta": True}},
+    _GOOD | {"message_id": []},
+    _GOOD | {"message_id": 7},
+    _GOOD | {"args": None},
+    _GOOD | {"kwargs": []},
+    _GOOD | {"actor_name": ["tell_test"]},
+]
+
+
+def test_no_message_of_another_program_ends_a_thread(
+    valkey: EmbeddedServers, client: redis.Redis, sender: _Sender
+) -> None:
+    for place, rogue in enumerate(["{", "[" * 100_000, *map(json.dumps, _ROGUES)]):
+        client.hset("autos:test.msgs", f"rogue-{place}", rogue)
+        client.rpush("autos:test", f"rogue-{place}")
+
+    with capture_logs() as lines, _working(valkey) as received:
+        sender.send("test", "good")
+        until(lambda: bool(received), PATIENCE_S, "The message was not processed.")
+
+    assert received == ["good"]
+    dropped = [line for line in lines if line["event"] == "message dropped"]
+    assert len(dropped) == len(_ROGUES) + 2
+    assert "rogue" not in str(dropped)
 
 
 def test_delayed_messages_are_taken_after_redis_had_no_memory_left(
