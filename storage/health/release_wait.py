@@ -12,6 +12,7 @@ import structlog
 from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
 from storage.health import start_check
 from storage.objects import installation
+from storage.postgres import session_settings
 from storage.postgres.database import Database
 from storage.postgres.migrate import is_migrated
 
@@ -80,7 +81,7 @@ def _wait(database_url: str, stop: threading.Event, problems: list[str]) -> None
         logged = ""
         while not stop.is_set():
             try:
-                missing = _missing(database)
+                missing = missing_part(database)
             except ServiceRefused as error:
                 # At the start PostgreSQL may have been unavailable.
                 if problem := start_check.session_problem(database_url):
@@ -97,11 +98,17 @@ def _wait(database_url: str, stop: threading.Event, problems: list[str]) -> None
             log.info("the wait is over")
 
 
-def _missing(database: Database) -> str | None:
-    """Return what the process waits for, None if it may begin. Raises ServiceRefused."""
+def missing_part(database: Database) -> str | None:
+    """Return what a process waits for, None if it may begin. Raises ServiceRefused."""
     try:
-        return None if is_released(database) else f"the release: run `{RELEASE}`"
+        if not is_released(database):
+            return f"the release: run `{RELEASE}`"
+        problem = session_settings.isolation_problem(database)
     except ServiceRefused:
         raise
     except ServiceUnavailable as error:
         return error.part
+    if problem:
+        # Only sessions that begin now have what is set meanwhile.
+        database.close()
+    return problem or None

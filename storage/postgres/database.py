@@ -13,6 +13,7 @@ import peewee
 import psycopg2.extensions
 import psycopg2.extras
 from playhouse.pool import MaxConnectionsExceeded
+from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED
 
 from storage.errors import RowsLocked, ServiceUnavailable
 from storage.event_counters import OnCount
@@ -171,7 +172,12 @@ class Database:
         Raises ServiceUnavailable if PostgreSQL is unavailable. If that happens at COMMIT, the work
         may or may not be stored: every caller must be safe to repeat.
         """
-        with self._asking(), self._db.connection_context(), self._db.atomic():
+        with (
+            self._asking(),
+            self._db.connection_context(),
+            # Whatever is set for the role or for the database.
+            self._db.atomic(ISOLATION_LEVEL_READ_COMMITTED),
+        ):
             transaction = Transaction(self._db)
             yield transaction
         self._publish(transaction)

@@ -49,7 +49,9 @@ def _migrated(database: Database) -> list[str]:
     with database.raw() as db, db.atomic():
         # It waits for the other release, and may take long.
         transaction = Transaction(db)
-        transaction.set_local(statement_timeout="0", lock_timeout="0")
+        transaction.set_local(
+            statement_timeout="0", lock_timeout="0", standard_conforming_strings="on"
+        )
         # playhouse's runner takes no lock, and two releases may start together.
         transaction.value(fn.pg_advisory_xact_lock(ADVISORY_LOCK))
         runner = Runner(db, directory=str(FOLDER))

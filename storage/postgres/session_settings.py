@@ -27,39 +27,68 @@ SETTINGS = {
     "idle_in_transaction_session_timeout": "10s",
 }
 # The values of these settings when nothing was set.
-_UNSET = ("on", "0")
+_UNSET = ("on", "0", "0")
+# No other value works. Every statement must see what was committed before it began: at another
+# isolation level, a sweep would delete an object whose row was committed while it waited. With
+# strings of another kind, the tables would have other CHECKs.
+ISOLATION = "default_transaction_isolation"
+EXACT = {ISOLATION: "read committed", "standard_conforming_strings": "on"}
 
 
 def install(db: Any) -> list[str]:
     """Give the role of peewee's `db`, in its database, the missing settings. Return their names.
 
-    The caller holds a transaction and a lock: PostgreSQL refuses two concurrent changes. Raises
-    ConfigurationError, with the statements that are needed, if the role may not change them.
+    The role keeps the settings of EXACT there, whatever is set for the role or for the database
+    later. The caller holds a transaction and a lock: PostgreSQL refuses two concurrent changes.
+    Raises ConfigurationError, with the statements that are needed, if the role may not change them.
     """
-    missing = _missing(db)
-    statements = list(missing.values())
-    for statement in statements:
+    found = _missing(db, pins=True)
+    statements = [statement for _, statement, is_missing in found if is_missing]
+    for _, statement, is_missing in found:
         try:
             with db.atomic():
                 db.execute_sql(statement)
         except (peewee.ProgrammingError, peewee.InternalError, peewee.NotSupportedError) as error:
+            if not is_missing:
+                # An administrator has set it for the role, or it is PostgreSQL's default.
+                continue
             raise ConfigurationError(
                 "DATABASE_URL: its role may not change the settings that its sessions need; "
                 f"have an administrator run: {'; '.join(statements)};"
             ) from error
-    return list(missing)
+    return [name for name, _, is_missing in found if is_missing]
 
 
 def missing(database: Database) -> list[str]:
     """Return the settings that a session of `database` lacks. Raises ServiceUnavailable."""
     with database.raw() as db:
-        return list(_missing(db))
+        return [name for name, *_ in _missing(db)]
 
 
-def _missing(db: Any) -> dict[str, str]:
-    """Return, for each setting that the session lacks, the statement that sets it."""
-    values = {"names": list(SETTINGS), "values": list(SETTINGS.values()), "unset": list(_UNSET)}
-    return dict(db.execute_sql(sql.statement("missing_settings"), values).fetchall())
+def isolation_problem(database: Database) -> str:
+    """Return why no process may work with the sessions of `database`; empty if it may.
+
+    Raises ServiceUnavailable.
+    """
+    if ISOLATION not in missing(database):
+        return ""
+    return (
+        f"DATABASE_URL: its sessions have another {ISOLATION} than {EXACT[ISOLATION]}, with which"
+        " Autos would lose documents: run `python -m storage.release`, take it out of the options"
+        " of the URL and out of PGOPTIONS, and have a pooler open its sessions anew."
+    )
+
+
+def _missing(db: Any, *, pins: bool = False) -> list[tuple[str, str, bool]]:
+    """Return each setting that the session lacks, with the statement that sets it."""
+    wanted = SETTINGS | EXACT
+    values = {
+        "names": list(wanted),
+        "values": list(wanted.values()),
+        "unset": [*_UNSET, *(None for _ in EXACT)],
+        "pins": pins,
+    }
+    return list(db.execute_sql(sql.statement("missing_settings"), values).fetchall())
 
 
 def log_missing(database: Database) -> bool:

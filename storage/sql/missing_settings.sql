@@ -1,6 +1,17 @@
 -- Return the settings that this session lacks, each with the statement that sets it for the role in
--- this database. A setting is missing while it has one of the values :unset.
+-- this database. A setting is missing while it has the value in :unset at its place. If that is
+-- null, it is missing while it has another value than the wanted one, and with :pins also until the
+-- role has it in this database: a later setting of the role or of the database has no effect then.
 SELECT name, format('ALTER ROLE %I IN DATABASE %I SET %I = %L',
-    session_user, current_database(), name, value)
-FROM unnest(:names::text[], :values::text[]) WITH ORDINALITY AS wanted(name, value, place)
-WHERE current_setting(name) = ANY(:unset::text[]) ORDER BY place
+    session_user, current_database(), name, value),
+    unset IS NOT NULL OR current_setting(name) <> value AS is_missing
+FROM unnest(:names::text[], :values::text[], :unset::text[])
+    WITH ORDINALITY AS wanted(name, value, unset, place)
+WHERE current_setting(name) = unset
+    OR (unset IS NULL AND (current_setting(name) <> value OR (:pins AND NOT EXISTS (
+        SELECT FROM pg_db_role_setting
+        JOIN pg_database ON pg_database.oid = setdatabase
+        JOIN pg_roles ON pg_roles.oid = setrole
+        WHERE datname = current_database() AND rolname = session_user
+            AND name || '=' || value = ANY(setconfig)))))
+ORDER BY place

@@ -13,6 +13,7 @@ from dev.embedded.embedded_servers import EmbeddedServers
 from storage import sql
 from storage.health.release_wait import is_released
 from storage.objects import installation
+from storage.postgres import session_settings
 from storage.postgres.database import Database
 from storage.postgres.migrate import FOLDER, migrate
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
@@ -40,6 +41,24 @@ def _migrate(url: str) -> list[str]:
 def test_a_second_run_does_nothing(empty_url: str) -> None:
     assert _migrate(empty_url) == NAMES
     assert _migrate(empty_url) == []
+
+
+def test_settings_of_the_database_change_no_definition(empty_url: str) -> None:
+    with closing(psycopg2.connect(empty_url)) as connection:
+        connection.autocommit = True
+        # Each of them changes what a statement of the schema means.
+        for setting in (
+            "standard_conforming_strings = off",
+            "default_transaction_isolation = serializable",
+        ):
+            connection.cursor().execute(f"ALTER DATABASE empty SET {setting}")
+    _migrate(empty_url)
+    with closing(psycopg2.connect(empty_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT string_agg(pg_get_constraintdef(oid), ' ') FROM pg_constraint")
+        ((checks,),) = cursor.fetchall()
+    assert r"\d" in checks
+    with closing(Database(empty_url, max_connections=1)) as database:
+        assert session_settings.missing(database) == []
 
 
 def test_a_database_is_released_once_it_has_everything_that_this_version_needs(

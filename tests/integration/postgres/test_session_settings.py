@@ -7,13 +7,14 @@ from contextlib import closing
 
 import psycopg2
 import pytest
+from peewee import fn
 from structlog.testing import capture_logs
 
 from dev.embedded.embedded_servers import EmbeddedServers
 from storage.errors import ConfigurationError
 from storage.postgres import session_settings
 from storage.postgres.database import Database
-from storage.postgres.session_settings import SETTINGS
+from storage.postgres.session_settings import ISOLATION, SETTINGS
 from tests.databases import create_database
 
 ROLE = "settings_of_its_own"
@@ -103,3 +104,27 @@ def test_the_urls_own_parameters_win(url: str) -> None:
     assert found["keepalives_idle"] == "7"
     assert found["keepalives_interval"] == "3"
     assert found["application_name"] == "own"
+
+
+def test_a_role_keeps_read_committed_whatever_is_set_later(url: str) -> None:
+    later = "ALTER {} SET default_transaction_isolation = 'serializable'"
+    with closing(psycopg2.connect(url.replace(f"{ROLE}:@", "postgres:@"))) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        # Given a database with another isolation level
+        cursor.execute(later.format("DATABASE session_settings"))
+        assert ISOLATION in _missing(url)
+        # When the role gets its settings, and others are set afterwards
+        assert ISOLATION in _install(url)
+        cursor.execute(later.format(f"ROLE {ROLE}"))
+    # Then its sessions have the level that Autos needs
+    assert _missing(url) == []
+
+
+def test_a_transaction_is_read_committed_whatever_the_session_has(url: str) -> None:
+    other = f"{url}&options=-c%20default_transaction_isolation%3Dserializable"
+    with closing(Database(other, max_connections=1)) as database:
+        assert "run `python -m storage.release`" in session_settings.isolation_problem(database)
+        with database.transaction() as transaction:
+            level = transaction.value(fn.current_setting("transaction_isolation"))
+    assert level == "read committed"

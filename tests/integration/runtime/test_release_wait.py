@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -12,7 +13,8 @@ from structlog.testing import capture_logs
 
 from dev.embedded.embedded_servers import EmbeddedServers
 from storage.errors import ConfigurationError
-from storage.health.release_wait import await_release
+from storage.health.release_wait import await_release, missing_part
+from storage.objects import installation
 from storage.postgres.database import Database
 from tests.acceptance.deploy.deployment import DEADLINE_S, started
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
@@ -47,6 +49,15 @@ def test_a_defect_ends_the_wait_and_the_process_does_not_begin(
     finally:
         factories.execute(database, column.format("another", "name"))
     assert [line["log_level"] for line in lines] == ["error"]
+
+
+def test_no_process_begins_with_sessions_of_another_isolation_level(database_url: str) -> None:
+    other = f"{database_url}&options=-c%20default_transaction_isolation%3Dserializable"
+    for url, missing in ((other, True), (database_url, False)):
+        with closing(Database(url, max_connections=1)) as database:
+            installation.ensure(database)
+            found = missing_part(database)
+        assert ("lose documents" in (found or "")) is missing
 
 
 def test_a_process_that_waits_for_postgres_ends_with_the_sentence_of_its_refusal(
