@@ -129,7 +129,7 @@ class BatchMethods(ServiceBase):
 
     async def GetBatch(self, request: pb.GetBatchRequest, context: Context) -> pb.GetBatchResponse:
         """Return the jobs of a batch by state, and the sums of their counters."""
-        batch_id = requests.batch_id(request.batch_id)
+        batch_id = requests.uuid_of("batch_id", request.batch_id)
         found = await self._run(
             batches.counts, self._parts.database, current_client().name, batch_id
         )

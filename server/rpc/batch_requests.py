@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.rpc import requests
-from server.rpc.requests import require_short
+from server.rpc.requests import Checks, refuse, require_short, uuid_of
 from server.rpc.starts import start_requests
 from storage.clients.client_registry import CallingClient
-from storage.errors import CallerError, FieldViolation, InvalidRequest
+from storage.errors import CallerError
 from storage.jobs.job_start import StartRequest
 from storage.webhook_policy import WebhookPolicy
 
@@ -37,17 +36,13 @@ def read(
     is_signed: bool,
 ) -> BatchRequest:
     """Return a checked StartDownloads. Raises InvalidRequest if the call itself is wrong."""
-    violations: list[FieldViolation] = []
+    checks = Checks()
     request_id = None
     if not request.requests:
-        violations.append(FieldViolation("requests", "must have at least one value."))
+        checks.take(lambda: refuse("requests", "must have at least one value."))
     if request.request_id:
-        try:
-            request_id = requests.request_id(request.request_id)
-        except InvalidRequest as error:
-            violations.extend(error.violations)
-    if violations:
-        raise InvalidRequest(*violations)
+        request_id = checks.take(lambda: uuid_of("request_id", request.request_id))
+    checks.finish()
 
     def asked(each: pb.StartDownloadRequest) -> StartRequest | CallerError:
         try:

@@ -6,15 +6,14 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.rpc import requests
-from server.rpc.requests import Checks, seconds_of, uuid_of
+from server.rpc.requests import Checks, refuse, seconds_of, uuid_of
 from server.rpc.starts import start_choices
 from storage.documents.document_queries import DocumentFilter
 from storage.errors import InvalidRequest
@@ -66,11 +65,11 @@ def list_jobs(request: pb.ListJobsRequest, *, client: str) -> Page[JobFilter]:
     labels = checks.take(lambda: start_choices.labels(request.labels)) or {}
     batch = None
     if request.batch_id:
-        batch = checks.take(lambda: requests.batch_id(request.batch_id))
+        batch = checks.take(lambda: uuid_of("batch_id", request.batch_id))
     created_from = checks.take(lambda: _moment(request, "create_time_from"))
     created_to = checks.take(lambda: _moment(request, "create_time_to"))
     if created_from and created_to and created_from > created_to:
-        checks.take(lambda: _refuse("create_time_to", "must not be before create_time_from."))
+        checks.take(lambda: refuse("create_time_to", "must not be before create_time_from."))
     made_for = fingerprint(
         "ListJobs", client, number, states, sorted(labels.items()), created_from, created_to, batch
     )
@@ -84,10 +83,6 @@ def _moment(request: pb.ListJobsRequest, field: str) -> datetime | None:
     if not request.HasField(field):
         return None
     return start_choices.moment(field, getattr(request, field))
-
-
-def _refuse(field: str, why: str) -> None:
-    raise InvalidRequest.of(field, why)
 
 
 def list_documents(request: pb.ListDocumentsRequest, *, client: str) -> Page[DocumentFilter]:
@@ -165,50 +160,43 @@ def open_job_token(token: str, made_for: str) -> tuple[datetime, UUID] | None:
 
 def open_document_token(token: str, made_for: str) -> int | None:
     """Return the position before the page; None for the first page. Raises InvalidRequest."""
-    if not token:
-        return None
-    position = _open_one(token, made_for)
-    # isinstance() would accept True, which is an int.
-    if type(position) is not int or not 0 <= position < 2**31:
-        raise _foreign()
-    return position
+    return _open_one(token, made_for, None, lambda last: _is_whole(last, 0, 2**31))
 
 
 def open_case_token(token: str, made_for: str) -> str:
     """Return the case before the page, empty for the first page. Raises InvalidRequest."""
-    if not token:
-        return ""
-    number = _open_one(token, made_for)
-    if not isinstance(number, str) or not number.isascii() or "\0" in number:
-        raise _foreign()
-    return number
+    return _open_one(token, made_for, "", _is_plain)
 
 
 def open_event_cursor(cursor: str, made_for: str) -> int:
     """Return the number of a cursor, 0 for an empty one. Raises InvalidRequest."""
-    if not cursor:
-        return 0
     try:
-        number = _open_one(cursor, made_for)
+        return _open_one(cursor, made_for, 0, lambda last: _is_whole(last, 1, 2**63))
     except InvalidRequest as error:
-        raise _foreign_cursor() from error
-    if type(number) is not int or not 0 < number < 2**63:
-        raise _foreign_cursor()
-    return number
+        raise InvalidRequest.of(
+            "after_cursor",
+            "is not one that ListEvents gave to this client;"
+            " leave it empty to begin at the oldest.",
+        ) from error
 
 
-def _foreign_cursor() -> InvalidRequest:
-    return InvalidRequest.of(
-        "after_cursor",
-        "is not one that ListEvents gave to this client; leave it empty to begin at the oldest.",
-    )
+def _is_whole(value: object, least: int, end: int) -> bool:
+    # isinstance() would accept True, which is an int.
+    return type(value) is int and least <= value < end
 
 
-def _open_one(token: str, made_for: str) -> Any:
-    try:
-        (last,) = _open(token, made_for)
-    except ValueError as error:
-        raise _foreign() from error
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and "\0" not in value
+
+
+def _open_one(token: str, made_for: str, first: T, is_valid: Callable[[Any], bool]) -> T:
+    """Return the only value of a token, `first` for an empty one."""
+    if not token:
+        return first
+    parts = _open(token, made_for)
+    if len(parts) != 1 or not is_valid(parts[0]):
+        raise _foreign()
+    last: T = parts[0]
     return last
 
 

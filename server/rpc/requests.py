@@ -60,6 +60,11 @@ class Checks:
             raise InvalidRequest(*self._violations)
 
 
+def refuse(field: str, why: str) -> None:
+    """Raise InvalidRequest for a field."""
+    raise InvalidRequest.of(field, why)
+
+
 def uuid_of(field: str, text: str) -> UUID:
     """Return the UUID of a field. Raises InvalidRequest."""
     if not _UUID.fullmatch(text):
@@ -89,21 +94,6 @@ def target(
             return parse_process_number(request.process_number)
         case _:
             raise InvalidRequest.of("target", "set exactly one of job_id and process_number.")
-
-
-def job_id(text: str) -> UUID:
-    """Return a required job_id. Raises InvalidRequest."""
-    return uuid_of("job_id", text)
-
-
-def batch_id(text: str) -> UUID:
-    """Return a required batch_id. Raises InvalidRequest."""
-    return uuid_of("batch_id", text)
-
-
-def request_id(text: str) -> UUID:
-    """Return a given request_id. Raises InvalidRequest."""
-    return uuid_of("request_id", text)
 
 
 def repeatable(

@@ -232,7 +232,7 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
         self, request: pb.CancelJobRequest, context: Context
     ) -> pb.CancelJobResponse:
         """Stop a job."""
-        client, job_id = current_client().name, requests.job_id(request.job_id)
+        client, job_id = current_client().name, requests.uuid_of("job_id", request.job_id)
         view = await self._waits.run((client, job_id), self._cancel, client, job_id)
         if view.job.state == JobState.CANCELLED:
             log.info("job cancelled", job_id=str(view.job.job_id))

@@ -8,16 +8,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from autos.errors import (
-    AutosError,
-    InvalidRequest,
-    LimitReached,
-    NotAllowed,
-    NotFound,
-    NotPossible,
-    ServerBug,
-    Unavailable,
-)
+from autos import errors
 
 DETAILS = "grpc-status-details-bin"
 PUSHBACK = "grpc-retry-pushback-ms"
@@ -29,31 +20,31 @@ BROKEN = {
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.UNKNOWN,
 }
-_KINDS: dict[grpc.StatusCode, type[AutosError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
-    grpc.StatusCode.NOT_FOUND: NotFound,
-    grpc.StatusCode.FAILED_PRECONDITION: NotPossible,
-    grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
-    grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: LimitReached,
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
+_KINDS: dict[grpc.StatusCode, type[errors.AutosError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequest,
+    grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.NotPossible,
+    grpc.StatusCode.UNAUTHENTICATED: errors.NotAllowed,
+    grpc.StatusCode.PERMISSION_DENIED: errors.NotAllowed,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.LimitReached,
+    grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
 }
 M = TypeVar("M", bound=Message)
 
 
-def refusal(error: Any, address: str) -> AutosError:
+def refusal(error: Any, address: str) -> errors.AutosError:
     """Return the AutosError for a grpc.RpcError. `address`: the address of the server."""
     code, text = error.code(), error.details() or ""
     trailers = dict(error.trailing_metadata() or ())
     status = _status(trailers)
     info = _detail(status, error_details_pb2.ErrorInfo)
     if info is None and code in BROKEN:
-        return Unavailable(_no_answer(text, address), reason=code.name)
+        return errors.Unavailable(_no_answer(text, address), reason=code.name)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return Unavailable(f"{address} did not answer in time.", reason=code.name)
+        return errors.Unavailable(f"{address} did not answer in time.", reason=code.name)
     if code is grpc.StatusCode.UNIMPLEMENTED:
         text = f"{address} is not Autos, or an older version: {text or 'unknown method'}."
-    return _KINDS.get(code, ServerBug)(
+    return _KINDS.get(code, errors.ServerBug)(
         _with_fields(text, bad := _violations(status)),
         reason=code.name if info is None else info.reason,
         metadata=None if info is None else info.metadata,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import grpc
@@ -112,7 +112,14 @@ class Connection:
         proxy = [("grpc.enable_http_proxy", 0)] if self._is_local else []
         return [*OPTIONS, *proxy]
 
-    def credentials(self) -> grpc.ChannelCredentials | None:
+    def channel(self, api: Any = grpc) -> Any:
+        """Return a channel of `api`, which is grpc or grpc.aio. Raises WrongSettings."""
+        credentials = self._credentials()
+        if credentials is None:
+            return api.insecure_channel(self.target, self.options)
+        return api.secure_channel(self.target, credentials, self.options)
+
+    def _credentials(self) -> grpc.ChannelCredentials | None:
         """Return the TLS credentials with the token; None without TLS. Raises WrongSettings."""
         if not self.is_tls:
             return None

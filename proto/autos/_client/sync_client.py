@@ -76,35 +76,16 @@ class Client:
         self,
         process_number: str,
         *,
-        webhook_url: str = "",
         request_id: str | None = None,
-        max_age: timedelta | None = None,
-        priority: pb.Priority = pb.PRIORITY_UNSPECIFIED,
-        selection: pb.Selection | None = None,
-        list_only: bool = False,
-        labels: Mapping[str, str] = MappingProxyType({}),
-        not_before: datetime | None = None,
-        retention: timedelta | None = None,
+        **options: Unpack[StartOptions],
     ) -> pb.StartDownloadResponse:
         """Return the job that serves the case; `created` is true if this call made it.
 
-        `selection`: fetch only these documents; `list_only`: list the case and fetch none.
-        `not_before`: request nothing from the portal before this time.
+        `options`: webhook_url, max_age, priority, labels, retention; `selection`: fetch only these
+        documents; `list_only`: list the case and fetch none; `not_before`: request nothing from the
+        portal before this time.
         """
-        return self._call(
-            calls.start(
-                process_number,
-                request_id,
-                webhook_url=webhook_url,
-                max_age=max_age,
-                priority=priority,
-                selection=selection,
-                list_only=list_only,
-                labels=labels,
-                not_before=not_before,
-                retention=retention,
-            )
-        )
+        return self._call(calls.start(process_number, request_id, **options))
 
     def start_many(
         self,

@@ -84,12 +84,7 @@ class Transport:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        credentials = connection.credentials()
-        target, options = connection.target, connection.options
-        if credentials is None:
-            self._channel = grpc.insecure_channel(target, options)
-        else:
-            self._channel = grpc.secure_channel(target, credentials, options)
+        self._channel = connection.channel()
 
     def close(self) -> None:
         """End the calls under way and close the channel."""

@@ -15,7 +15,7 @@ from autos.cli.groups.pull_command import pull
 from autos.cli.groups.subscriptions import selection_of, subscribe, subscriptions, unsubscribe
 from autos.cli.live import job_view
 from autos.cli.output import write_bytes, write_line
-from autos.cli.printing import print_job, print_json, print_note, print_rows
+from autos.cli.printing import print_found, print_job, print_json, print_note, print_rows
 from autos.cli.wording import (
     case_lines,
     counts,
@@ -107,12 +107,7 @@ def test_webhook(client: Client, options: Namespace) -> Exit:
 
 def usage(client: Client, options: Namespace) -> Exit:
     """Print the limits of the client and what it has used of them."""
-    found = client.usage()
-    if options.json:
-        print_json(found)
-    else:
-        for each in usage_lines(found):
-            write_line(each)
+    print_found(client.usage(), options, usage_lines)
     return Exit.OK
 
 
@@ -169,12 +164,7 @@ def case(client: Client, options: Namespace) -> Exit:
     if options.listing:
         write_bytes(client.case_listing(options.process_number))
         return Exit.OK
-    found = client.case(options.process_number)
-    if options.json:
-        print_json(found)
-    else:
-        for each in case_lines(found):
-            write_line(each)
+    print_found(client.case(options.process_number), options, case_lines)
     return Exit.OK
 
 

@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from autos import errors
 from autos.downloads.v1 import downloads_pb2 as pb
-from autos.errors import (
-    AutosError,
-    InvalidRequest,
-    LimitReached,
-    NotAllowed,
-    NotFound,
-    NotPossible,
-    PullFailed,
-    ServerBug,
-    TookTooLong,
-    Unavailable,
-    WrongSettings,
-)
 
 
 class Exit(IntEnum):
@@ -42,17 +30,17 @@ class Exit(IntEnum):
     BROKEN_PIPE = 141
 
 
-_OF_ERRORS: tuple[tuple[type[AutosError], Exit], ...] = (
-    (InvalidRequest, Exit.INVALID),
-    (NotFound, Exit.NOT_FOUND),
-    (NotPossible, Exit.NOT_POSSIBLE),
-    (NotAllowed, Exit.NOT_ALLOWED),
-    (LimitReached, Exit.TRY_LATER),
-    (TookTooLong, Exit.TRY_LATER),
-    (Unavailable, Exit.UNAVAILABLE),
-    (ServerBug, Exit.SERVER_BUG),
-    (WrongSettings, Exit.WRONG_SETTINGS),
-    (PullFailed, Exit.ERROR),
+_OF_ERRORS: tuple[tuple[type[errors.AutosError], Exit], ...] = (
+    (errors.InvalidRequest, Exit.INVALID),
+    (errors.NotFound, Exit.NOT_FOUND),
+    (errors.NotPossible, Exit.NOT_POSSIBLE),
+    (errors.NotAllowed, Exit.NOT_ALLOWED),
+    (errors.LimitReached, Exit.TRY_LATER),
+    (errors.TookTooLong, Exit.TRY_LATER),
+    (errors.Unavailable, Exit.UNAVAILABLE),
+    (errors.ServerBug, Exit.SERVER_BUG),
+    (errors.WrongSettings, Exit.WRONG_SETTINGS),
+    (errors.PullFailed, Exit.ERROR),
 )
 _OF_STATES: dict[int, Exit] = {
     pb.JOB_STATE_PARTIALLY_COMPLETED: Exit.PARTIALLY_COMPLETED,
@@ -61,7 +49,7 @@ _OF_STATES: dict[int, Exit] = {
 }
 
 
-def exit_of_error(error: AutosError) -> Exit:
+def exit_of_error(error: errors.AutosError) -> Exit:
     """Return the exit code of an error, for scripts."""
     return next((code for kind, code in _OF_ERRORS if isinstance(error, kind)), Exit.ERROR)
 

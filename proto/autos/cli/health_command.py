@@ -42,13 +42,7 @@ def check(connection: Connection, service: str, *, timeout_s: float) -> str:
     The two wrappers have the wire form of HealthCheckRequest and HealthCheckResponse, so the client
     needs no package of its own for them.
     """
-    credentials = connection.credentials()
-    channel = (
-        grpc.insecure_channel(connection.target, connection.options)
-        if credentials is None
-        else grpc.secure_channel(connection.target, credentials, connection.options)
-    )
-    with channel:
+    with connection.channel() as channel:
         method = channel.unary_unary(
             CHECK,
             request_serializer=StringValue.SerializeToString,

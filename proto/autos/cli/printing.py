@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
@@ -13,13 +14,20 @@ from autos.cli.wording import columns, job_lines, shown
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
 
+M = TypeVar("M", bound=Message)
+
 
 def print_job(job: pb.Job, options: Namespace) -> None:
     """Print a job, as JSON or as lines for people."""
+    print_found(job, options, job_lines)
+
+
+def print_found(found: M, options: Namespace, lines: Callable[[M], Iterable[str]]) -> None:
+    """Print a message, as JSON or as the `lines` for people."""
     if options.json:
-        print_json(job)
+        print_json(found)
     else:
-        for each in job_lines(job):
+        for each in lines(found):
             write_line(each)
 
 
