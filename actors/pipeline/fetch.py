@@ -171,7 +171,7 @@ class DocumentFetcher:
         # is still this claim's and can be returned at once.
         self._insist(lambda: attempts.stop(self.database, claim))
         self._discard(claim)
-        return Outcome(None, job_has_ended=False, delays_release=True)
+        return Outcome(None, job_has_ended=False)
 
     def _ended(self, claim: DocumentClaim, outcome: Outcome) -> Outcome:
         if outcome.job_has_ended:

@@ -17,7 +17,6 @@ import structlog
 from storage import sql
 from storage.errors import RowsLocked, ServiceUnavailable
 from storage.event_counters import DOCUMENTS_ENDED, JOBS_ENDED
-from storage.portal import portal_feedback
 from storage.portal.document_claims import CheckedContent, CheckedFile, DocumentClaim
 from storage.postgres.database import Database, Row
 from storage.states import DocumentState
@@ -57,14 +56,13 @@ class StoredFile:
 class Round:
     """The result of a round of records. Files are named by their leases.
 
-    `lost`: the claim is over. `busy`: not recorded yet, record it again. `begins`: how many more
-    requests may begin after good answers. `has_noted_answers`: the slots of the answers are free.
+    `lost`: the claim is over. `busy`: not recorded yet, record it again. `has_noted_answers`: the
+    slots of the answers are free.
     """
 
     recorded: set[UUID] = field(default_factory=set)
     lost: set[UUID] = field(default_factory=set)
     busy: set[UUID] = field(default_factory=set)
-    begins: int = 0
     has_noted_answers: bool = False
 
     def _add(self, files: Iterable[FetchedFile | StoredFile], rows: Iterable[Row]) -> None:
@@ -76,9 +74,6 @@ class Round:
                     self.lost.add(row["lease"])
                 case "ANSWERED":
                     self.has_noted_answers = True
-                    self.begins += portal_feedback.extra_requests(
-                        was_away=row["was_away"], growth=row["growth"]
-                    )
         self.busy = {file.lease for file in files} - self.recorded - self.lost
 
 

@@ -67,13 +67,13 @@ def _end(
     )
     if ended is None:
         return None
-    job = transaction.fetch_one(Job.select().where(Job.job_id == job_id).dicts())
+    job: Row | None = transaction.fetch_one(Job.select().where(Job.job_id == job_id).dicts())
     if job is None:
         # It was a look, and is gone.
-        return {"job_id": job_id, "end_time": transaction.now(), "due_webhooks": ()}
+        return {"job_id": job_id, "end_time": transaction.now()}
     transaction.count(JOBS_ENDED, ended["state"])
     transaction.changed(job_id, ended["revision"])
-    return {**job, "due_webhooks": ended["due_webhooks"]}
+    return job
 
 
 def terminate_remaining(

@@ -9,7 +9,6 @@ from storage.errors import LeaseLost
 from storage.event_counters import DOCUMENTS_ENDED, JOBS_ENDED
 from storage.listings.listing_import import ImportRows, ListingImport
 from storage.listings.size_limits import UNLIMITED, SizeLimits
-from storage.portal import portal_feedback
 from storage.portal.listing_claims import ListingClaim
 from storage.postgres.database import Database
 from storage.selections.selection import Wants
@@ -18,13 +17,12 @@ from storage.states import JOB_ENDS
 
 @dataclass(frozen=True, slots=True)
 class RecordedListing:
-    """`to_fetch`: documents of the case to be fetched. `extra_requests`: as in Outcome.
+    """`to_fetch`: documents of the case to be fetched.
 
     `is_refused`: the listing has a seal, and the job, which has ended, refuses sealed cases.
     """
 
     to_fetch: int
-    extra_requests: int
     is_refused: bool = False
 
 
@@ -68,8 +66,7 @@ def record(
         database.counted(JOBS_ENDED, recorded["state"])
     elif recorded["is_new"]:
         count_ends(database, rows, recorded["state"])
-    wakes = portal_feedback.extra_requests(was_away=recorded["was_away"], growth=recorded["growth"])
-    return RecordedListing(0 if is_refused else rows.to_fetch, wakes, is_refused)
+    return RecordedListing(0 if is_refused else rows.to_fetch, is_refused)
 
 
 def count_ends(database: Database, rows: ImportRows, job_state: str) -> None:

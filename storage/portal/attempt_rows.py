@@ -131,7 +131,7 @@ class DocumentRow:
             document_id=self.row["document_id"],
         )
         job = complete_if_done(self._transaction, job)
-        return Outcome(None, job["end_time"] is not None, due_webhooks=job.get("due_webhooks"))
+        return Outcome(None, job["end_time"] is not None)
 
     def _return(self, **changes: Any) -> None:
         move = Document.update(
@@ -184,8 +184,8 @@ class ListingRow:
         """End the job: a case that cannot be listed has no documents."""
         if error.reason == NO_ACCESS:
             self._transaction.execute(CaseSecrecy.deny(self.job["process_number"]))
-        job = end(self._transaction, self.job["job_id"], JobState.FAILED, error.as_failure())
-        return Outcome(None, job_has_ended=True, due_webhooks=job.get("due_webhooks"))
+        end(self._transaction, self.job["job_id"], JobState.FAILED, error.as_failure())
+        return Outcome(None, job_has_ended=True)
 
     def give_back(self, delay_s: float, *, is_lost: bool) -> Outcome:  # noqa: ARG002
         """Release the listing's lease, uncounted. The next claim counts a lost worker."""

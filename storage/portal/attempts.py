@@ -51,21 +51,13 @@ def fail_attempt(
         if waits:
             row.put_off(delay, error)
             return Outcome(
-                verdict.wait_s,
-                job_has_ended=False,
-                delays_release=verdict.delays_release,
-                is_closed=True,
-                closed_client=verdict.client,
+                verdict.wait_s, job_has_ended=False, is_closed=True, closed_client=verdict.client
             )
         delay_s = policy.delay_s(error, attempts_made=row.attempts_made + 1)
         if delay_s is None:
-            outcome = row.give_up(delay, error)
-        else:
-            row.put_off(replace(delay, delay_s=delay_s), error)
-            outcome = Outcome(delay_s, job_has_ended=False)
-        return replace(
-            outcome, extra_requests=verdict.extra_requests, delays_release=verdict.delays_release
-        )
+            return row.give_up(delay, error)
+        row.put_off(replace(delay, delay_s=delay_s), error)
+        return Outcome(delay_s, job_has_ended=False)
 
 
 def give_back(
@@ -111,10 +103,9 @@ def doubt(database: Database, claim: ListingClaim, *, delay_s: float) -> Outcome
         row.put_off(Delay(delay_s, is_counted=False), listing_doubt_time=fn.clock_timestamp())
         if claim.listed_by:
             slots.release(transaction, claim.slot_token)
-            extra_requests = 0
         else:
-            extra_requests = portal_feedback.record_success(transaction, claim.slot_token)
-        return Outcome(delay_s, job_has_ended=False, extra_requests=extra_requests)
+            portal_feedback.record_success(transaction, claim.slot_token)
+        return Outcome(delay_s, job_has_ended=False)
 
 
 def compare(
@@ -127,8 +118,8 @@ def compare(
     with database.transaction() as transaction:
         row = DocumentRow(transaction, claim)
         row.put_off_comparison(delay_s, doubted.sha256)
-        extra_requests = portal_feedback.record_success(transaction, claim.lease)
-        return Outcome(delay_s, job_has_ended=False, extra_requests=extra_requests)
+        portal_feedback.record_success(transaction, claim.lease)
+        return Outcome(delay_s, job_has_ended=False)
 
 
 def is_abandoned(state: DocumentState) -> Any:

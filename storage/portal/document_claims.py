@@ -56,7 +56,7 @@ class DocumentClaim(DocumentLease):
 class CheckedFile(DocumentLease):
     """A checked file that is to be stored under a key that contains its hash.
 
-    `is_fresh`: the file has just been fetched, and its row does not record that yet.
+    If a sweep deletes the object after `take_time`, the file is LOST.
     """
 
     client: str
@@ -69,7 +69,6 @@ class CheckedFile(DocumentLease):
     pause_count: int
     take_time: datetime
     traceparent: str | None = None
-    is_fresh: bool = False
     # The token of the slice that fetched the file; it held the slots.
     slice_token: UUID | None = None
 
@@ -92,11 +91,6 @@ class CheckedContent:
 
 def unrecorded_file(claim: DocumentClaim, content: CheckedContent) -> CheckedFile:
     """Return the file to store, before its row records that it was fetched."""
-    return replace(spooled_file(claim, content, claim.claim_time), is_fresh=True)
-
-
-def spooled_file(claim: DocumentClaim, content: CheckedContent, take_time: datetime) -> CheckedFile:
-    """Return the file to store. An object deleted after `take_time` makes it LOST."""
     return CheckedFile(
         job_id=claim.job_id,
         document_id=claim.document_id,
@@ -109,7 +103,7 @@ def spooled_file(claim: DocumentClaim, content: CheckedContent, take_time: datet
         content_type=content.content_type,
         extension=content.extension,
         pause_count=0,
-        take_time=take_time,
+        take_time=claim.claim_time,
         traceparent=claim.traceparent,
         slice_token=claim.slice_token,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,17 +26,12 @@ class RefusedScope(StrEnum):
 class Outcome:
     """The result of an attempt that has ended.
 
-    `delay_s`: seconds until the next attempt, None if there is none. `extra_requests`: how many
-    more requests may begin now than before, besides the next request of the same worker.
-    `delays_release`: the slots become free only RELEASE_DELAY_S seconds later. `is_closed`: the
-    portal or the court accepts no request of other jobs until then. `closed_client`: only those of
-    this client; None: of all. `due_webhooks`: positions of the ended job's webhooks.
+    `delay_s`: seconds until the next attempt, None if there is none. `is_closed`: the portal or the
+    court accepts no request of other jobs until then. `closed_client`: only those of this client;
+    None: of all.
     """
 
     delay_s: float | None
     job_has_ended: bool
-    extra_requests: int = 0
-    delays_release: bool = False
     is_closed: bool = False
     closed_client: str | None = None
-    due_webhooks: Sequence[int] | None = None

@@ -19,8 +19,6 @@ from storage.postgres.database import Database, Transaction
 
 # The reason for 502, 503, 504, broken connections and timeouts.
 AWAY = "PORTAL_UNAVAILABLE"
-# Larger than the number of slots of any court: all of them are usable again.
-ALL = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,34 +27,18 @@ class FailureEffect:
 
     `wait_s`: seconds before the same item may be requested again; if set, the attempt does not
     count. `failing_since`: the time from which the portal answered this item with its own failures
-    only. `extra_requests`: how many more requests may begin now than before. `delays_release`: the
-    slots become free only RELEASE_DELAY_S seconds later.
+    only.
     """
 
     wait_s: float | None = None
     is_long: bool = False
     failing_since: datetime | None = None
-    extra_requests: int = 0
-    delays_release: bool = False
     client: str | None = None
 
 
-def record_success(transaction: Transaction, slot_token: UUID) -> int:
-    """Record an answer that shows that the portal works, and free the slots of its request.
-
-    Return how many more requests may begin now than before.
-    """
-    function = sql.function("portal_answered")
-    row = transaction.only(function.call, slot_tokens=[slot_token])
-    return extra_requests(was_away=row["was_away"], growth=row["growth"])
-
-
-def extra_requests(*, was_away: bool, growth: int) -> int:
-    """Return how many more requests may begin now than before these answers.
-
-    `growth`: the number of requests by which the portal's limit has grown.
-    """
-    return ALL if was_away else growth
+def record_success(transaction: Transaction, slot_token: UUID) -> None:
+    """Record an answer that shows that the portal works, and free the slots of its request."""
+    transaction.only(sql.function("portal_answered").call, slot_tokens=[slot_token])
 
 
 def record_portal_failure(
@@ -88,7 +70,8 @@ def record_portal_failure(
         slots.release(transaction, lease)
         return FailureEffect()
     if error.reason != AWAY:
-        return FailureEffect(extra_requests=record_success(transaction, lease))
+        record_success(transaction, lease)
+        return FailureEffect()
     lingers = isinstance(error, TransientError) and not error.is_answered
     (slots.release_after_delay if lingers else slots.release)(transaction, lease)
     began = since or now
@@ -96,10 +79,8 @@ def record_portal_failure(
         transaction, court, client, since=began, policy=policy.probes
     )
     if away is None:
-        return FailureEffect(failing_since=began, delays_release=lingers)
-    return FailureEffect(
-        away.wait_s, away.is_long, began, delays_release=lingers, client=away.client
-    )
+        return FailureEffect(failing_since=began)
+    return FailureEffect(away.wait_s, away.is_long, began, client=away.client)
 
 
 def record_probe(

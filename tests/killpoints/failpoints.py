@@ -184,7 +184,7 @@ def _storer(strike: Strike) -> None:
         for each in args[1]:
             if each.lease in done.recorded:
                 # A small file leaves nothing to remove from a spool.
-                point = "recorded-not-hinted" if each.file.is_fresh else "recorded-not-removed"
+                point = "recorded-not-hinted" if each.file.slice_token else "recorded-not-removed"
                 strike(point, each.file.process_number)
             if each.file.job_id in done.ended:
                 strike("ended-not-told", each.file.process_number)

@@ -19,9 +19,7 @@ CREATE FUNCTION autos_record_fetched(
     outcome text,
     lease uuid,
     job_id uuid,
-    revision bigint,
-    was_away boolean,
-    growth integer
+    revision bigint
 )
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
@@ -84,13 +82,13 @@ BEGIN
                 WHEN given.job_id <> ALL(locked_jobs) AND EXISTS (SELECT FROM jobs
                     WHERE jobs.job_id = given.job_id AND end_time IS NULL) THEN 'BUSY'
                 ELSE 'LOST' END,
-                given.lease, NULL::uuid, NULL::bigint, NULL::boolean, NULL::integer
+                given.lease, NULL::uuid, NULL::bigint
             FROM unnest(_job_ids, _document_ids, _leases) AS given(job_id, document_id, lease)
             WHERE given.lease <> ALL(recorded);
     END IF;
     outcome := 'ANSWERED';
     lease := NULL; job_id := NULL; revision := NULL;
-    SELECT * FROM autos_portal_answered(_slot_tokens) INTO was_away, growth;
+    PERFORM autos_portal_answered(_slot_tokens);
     RETURN NEXT;
 END
 $body$;

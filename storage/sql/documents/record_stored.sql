@@ -24,9 +24,7 @@ CREATE FUNCTION autos_record_stored(
     job_id uuid,
     revision bigint,
     end_state text,
-    due_webhooks integer[],
-    was_away boolean,
-    growth integer
+    due_webhooks integer[]
 )
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
@@ -117,8 +115,7 @@ BEGIN
                     WHERE jobs.job_id = given.job_id AND end_time IS NULL
                         AND (jobs.job_id <> ALL(locked_jobs)
                             OR given.object_key <> ALL(locked_keys))) THEN 'BUSY' ELSE 'LOST' END,
-                given.lease, NULL::uuid, NULL::bigint, NULL, NULL::integer[],
-                NULL::boolean, NULL::integer
+                given.lease, NULL::uuid, NULL::bigint, NULL, NULL::integer[]
             FROM unnest(_job_ids, _leases, _object_keys) AS given(job_id, lease, object_key)
             WHERE given.lease <> ALL(recorded);
     END IF;
@@ -132,7 +129,7 @@ BEGIN
     END LOOP;
     outcome := 'ANSWERED';
     job_id := NULL; revision := NULL; end_state := NULL; due_webhooks := NULL;
-    SELECT * FROM autos_portal_answered(_slot_tokens) INTO was_away, growth;
+    PERFORM autos_portal_answered(_slot_tokens);
     RETURN NEXT;
 END
 $body$;

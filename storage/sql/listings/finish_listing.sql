@@ -3,8 +3,7 @@
 -- row of _job. An answer of the portal also closes the breaker of its court and lets a slow start
 -- grow. A listing that was copied from another job (listed_by) proves nothing about a court.
 --
--- _answer, _content: as in record_case_answer.sql. Returns one row: whether the court had counted
--- as away, and by how many requests the portal's limit has grown.
+-- _answer, _content: as in record_case_answer.sql.
 CREATE FUNCTION autos_finish_listing(
     _job jobs,
     _lease uuid,
@@ -12,19 +11,16 @@ CREATE FUNCTION autos_finish_listing(
     _content bytea,
     _is_sealed boolean,
     _is_kept boolean
-) RETURNS TABLE (was_away boolean, growth integer)
+) RETURNS void
 LANGUAGE plpgsql
 AS $body$
 #variable_conflict use_column
 BEGIN
     IF _job.listed_by IS NULL THEN
-        SELECT answered.was_away, answered.growth
-        FROM autos_portal_answered(ARRAY[_lease]) AS answered INTO was_away, growth;
+        PERFORM autos_portal_answered(ARRAY[_lease]);
     ELSE
         UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL
         WHERE lease = _lease;
-        was_away := false;
-        growth := 0;
     END IF;
     IF _is_kept THEN
         PERFORM autos_record_case_answer(_job, _answer, _content, _is_sealed);
@@ -36,6 +32,5 @@ BEGIN
         ON CONFLICT (process_number) DO UPDATE SET
             sealed_time = coalesce(case_secrecy.sealed_time, excluded.sealed_time);
     END IF;
-    RETURN NEXT;
 END
 $body$;

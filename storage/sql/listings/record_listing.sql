@@ -2,9 +2,9 @@
 -- if nothing is left to fetch, and finish the listing as in finish_listing.sql.
 --
 -- _listing: as in import_listing.sql. _answer, _content: as in record_case_answer.sql.
--- Returns one row: the job's state and revision, and the row of finish_listing.sql. is_new is false if
--- an earlier call recorded the listing and its answer was lost. No row means that the lease was lost
--- and nothing was recorded. No row is also returned if the listing must not be copied any more,
+-- Returns one row: the job's state and revision. is_new is false if an earlier call recorded the
+-- listing and its answer was lost. No row means that the lease was lost and nothing was recorded. No
+-- row is also returned if the listing must not be copied any more,
 -- because the case was sealed or denied meanwhile: the job's next claim then requests the portal.
 -- is_refused is true if the run ended because the listing has a seal and the job refuses sealed
 -- cases. is_stale: a call that joined has changed the job's selections, which are returned, and
@@ -16,8 +16,8 @@ CREATE FUNCTION autos_record_listing(
     _answer jsonb,
     _content bytea
 ) RETURNS TABLE (
-    job_id uuid, state text, revision bigint, is_new boolean, is_refused boolean, was_away boolean,
-    growth integer, is_stale boolean, selections jsonb)
+    job_id uuid, state text, revision bigint, is_new boolean, is_refused boolean, is_stale boolean,
+    selections jsonb)
 LANGUAGE plpgsql
 SET jit = off
 SET plan_cache_mode = force_generic_plan
@@ -32,7 +32,7 @@ DECLARE
 BEGIN
     SELECT * FROM jobs WHERE job_id = _job_id AND listing_lease = _lease FOR UPDATE INTO job;
     IF NOT FOUND THEN
-        RETURN QUERY SELECT job_id, state, revision, false, false, false, 0, false, NULL::jsonb
+        RETURN QUERY SELECT job_id, state, revision, false, false, false, NULL::jsonb
             FROM jobs
             WHERE job_id = _job_id AND listed_time IS NOT NULL;
         RETURN;
@@ -50,9 +50,8 @@ BEGIN
         RETURN NEXT;
         RETURN;
     END IF;
-    SELECT finished.was_away, finished.growth
-    FROM autos_finish_listing(job, _lease, _answer, _content,
-        autos_listing_is_sealed(_listing), NOT is_refused) AS finished INTO was_away, growth;
+    PERFORM autos_finish_listing(job, _lease, _answer, _content,
+        autos_listing_is_sealed(_listing), NOT is_refused);
     job_id := _job_id;
     is_new := true;
     RETURN NEXT;

@@ -3,10 +3,9 @@
 --
 -- _slot_tokens: one element for each answer, the token that holds the slots of its request. An
 -- answer is counted while its token holds slots, and so only once.
--- Returns one row: whether a court was away, and by how many requests the portal's limit grew.
 CREATE FUNCTION autos_portal_answered(
     _slot_tokens uuid[]
-) RETURNS TABLE (was_away boolean, growth integer)
+) RETURNS void
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
@@ -22,7 +21,6 @@ DECLARE
     is_suspected boolean;
     began_after timestamptz;
     answers integer := 0;
-    has_grown boolean;
 BEGIN
     SELECT eased IS NOT NULL AND (paused_until <= clock_timestamp() OR paused_client IS NOT NULL),
         eased IS NULL AND paused_client IS NOT NULL AND good_time <= pause_time,
@@ -45,32 +43,25 @@ BEGIN
     WITH freed AS (
         UPDATE slots SET lease = NULL, lease_until = NULL, taken_time = NULL, job_id = NULL
         WHERE lease = ANY(_slot_tokens) RETURNING scope
-    ), alive AS (
-        -- An answer to a request that began before the failures proves nothing about them.
-        UPDATE courts SET failure_count = 0, failing_since = NULL, next_probe_time = NULL,
-            failing_client = NULL, probe_count = 0, alive_time = clock_timestamp()
-        FROM (SELECT court, next_probe_time IS NOT NULL AS was_away FROM courts
-              WHERE court = ANY(ARRAY(SELECT scope FROM freed)) AND failure_count > 0
-                  AND EXISTS (SELECT FROM slots WHERE lease = ANY(_slot_tokens)
-                      AND scope = court AND taken_time >= failing_since)
-              ORDER BY court FOR UPDATE) AS before
-        WHERE courts.court = before.court RETURNING before.was_away
     )
-    SELECT coalesce(bool_or(alive.was_away), false) FROM alive INTO was_away;
-    growth := 0;
+    -- An answer to a request that began before the failures proves nothing about them.
+    UPDATE courts SET failure_count = 0, failing_since = NULL, next_probe_time = NULL,
+        failing_client = NULL, probe_count = 0, alive_time = clock_timestamp()
+    FROM (SELECT court FROM courts
+          WHERE court = ANY(ARRAY(SELECT scope FROM freed)) AND failure_count > 0
+              AND EXISTS (SELECT FROM slots WHERE lease = ANY(_slot_tokens)
+                  AND scope = court AND taken_time >= failing_since)
+          ORDER BY court FOR UPDATE) AS before
+    WHERE courts.court = before.court;
     FOR i IN 1..answers LOOP
         UPDATE portal SET eased = CASE WHEN grown < eased_to THEN grown END,
             pause_count = CASE WHEN grown < eased_to THEN pause_count ELSE 0 END,
             good_time = clock_timestamp()
-        FROM (SELECT eased AS was,
-                  eased + CASE WHEN eased < eased_fast_to THEN 1 ELSE 1 / eased END AS grown
+        FROM (SELECT eased + CASE WHEN eased < eased_fast_to THEN 1 ELSE 1 / eased END AS grown
               FROM portal WHERE eased IS NOT NULL
                   AND (paused_until <= clock_timestamp() OR paused_client IS NOT NULL)
-              FOR UPDATE) AS before
-        RETURNING floor(grown) > floor(was) INTO has_grown;
+              FOR UPDATE) AS before;
         EXIT WHEN NOT FOUND;
-        growth := growth + has_grown::integer;
     END LOOP;
-    RETURN NEXT;
 END
 $body$;

@@ -24,8 +24,7 @@ CREATE FUNCTION autos_record_look(
     _answer jsonb,
     _content bytea,
     _most_selections integer
-) RETURNS TABLE (
-    how text, state text, is_new boolean, was_away boolean, growth integer, due_webhooks integer[])
+) RETURNS TABLE (how text, state text, is_new boolean, due_webhooks integer[])
 LANGUAGE plpgsql
 SET jit = off
 SET plan_cache_mode = force_generic_plan
@@ -42,7 +41,7 @@ DECLARE
 BEGIN
     SELECT * FROM jobs WHERE job_id = _job_id AND listing_lease = _lease FOR UPDATE INTO job;
     IF NOT FOUND THEN
-        RETURN QUERY SELECT 'changed', jobs.state, false, false, 0, '{}'::integer[]
+        RETURN QUERY SELECT 'changed', jobs.state, false, '{}'::integer[]
             FROM jobs WHERE job_id = _job_id AND (end_time IS NOT NULL OR listed_time IS NOT NULL);
         RETURN;
     END IF;
@@ -112,9 +111,7 @@ BEGIN
     ELSE
         DELETE FROM jobs WHERE job_id = _job_id;
     END IF;
-    SELECT finished.was_away, finished.growth
-    FROM autos_finish_listing(job, _lease, _answer, _content, _is_sealed, how <> 'refused')
-        AS finished INTO was_away, growth;
+    PERFORM autos_finish_listing(job, _lease, _answer, _content, _is_sealed, how <> 'refused');
     RETURN NEXT;
 END
 $body$;

@@ -214,14 +214,13 @@ def _insist(record: Callable[[], T]) -> T:
                 raise
 
 
-def spooled(database: Database, held: DocumentClaim, content: CheckedContent = PDF) -> int:
-    """Record the claimed document as spooled; return the extra requests. Raises LeaseLost."""
+def spooled(database: Database, held: DocumentClaim, content: CheckedContent = PDF) -> None:
+    """Record the claimed document as spooled. Raises LeaseLost."""
     files = [FetchedFile(held, content)]
     answered = [held.slot_token]
     done = _insist(partial(record_fetched, database, files, answered=answered, waits=True))
     if not done.recorded:
         raise LeaseLost("The claim on this document is no longer ours.")
-    return done.begins
 
 
 def to_store(file: CheckedFile, object_key: str | None = None) -> StoredFile:
@@ -232,12 +231,11 @@ def to_store(file: CheckedFile, object_key: str | None = None) -> StoredFile:
 def stored(database: Database, file: CheckedFile, object_key: str | None = None) -> Outcome:
     """Record one file as AVAILABLE. Raises LeaseLost."""
     files = [to_store(file, object_key)]
-    answered = [file.slot_token] if file.is_fresh else []
+    answered = [file.slot_token] if file.slice_token else []
     done = _insist(partial(record_stored, database, files, answered=answered, waits=True))
     if not done.recorded:
         raise LeaseLost("The claim on this document is no longer ours.")
-    due = done.ended.get(file.job_id)
-    return Outcome(None, due is not None, done.begins, due_webhooks=due)
+    return Outcome(None, file.job_id in done.ended)
 
 
 def take_upload(

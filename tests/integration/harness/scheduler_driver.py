@@ -82,15 +82,14 @@ def ask_all(database: Database, by: ClaimContext) -> list[DocumentClaim]:
     return found
 
 
-def answer(database: Database, document: DocumentClaim) -> int:
-    """Record a good answer; return how many more requests may begin beside it."""
-    begins = factories.spooled(database, document, PDF)
+def answer(database: Database, document: DocumentClaim) -> None:
+    """Record a good answer."""
+    factories.spooled(database, document, PDF)
     file = factories.take_upload(
         database, document.job_id, document.document_id, document.lease, lease_s=60
     )
     assert file
     factories.stored(database, file)
-    return begins
 
 
 def refuse(database: Database, document: DocumentClaim, error: AttemptError) -> Outcome:

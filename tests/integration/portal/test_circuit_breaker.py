@@ -70,7 +70,7 @@ def test_a_refusal_before_any_request_does_not_change_the_court(database: Databa
 
     outcome = refuse(database, probe, too_large)
 
-    assert (outcome.delay_s, outcome.extra_requests) == (None, 0)
+    assert outcome.delay_s is None
     assert _row(database) == before
     with database.transaction() as transaction:
         assert transaction.only("SELECT eased FROM portal")["eased"] == 1
@@ -96,7 +96,10 @@ def test_any_other_answer_between_failures_shows_the_court_at_work(
         refuse(database, claim, AWAY)
     assert len(failing) == PROBES.burst - 1
     between, *more = ask_all(database, context(at_once=4))
-    _ = refuse(database, between, other) if other else answer(database, between)
+    if other:
+        refuse(database, between, other)
+    else:
+        answer(database, between)
 
     refuse(database, more[0], AWAY)
 
@@ -173,7 +176,7 @@ def test_a_good_probe_opens_the_court_at_once_for_all(database: Database) -> Non
     factories.age_portal(database, 6)
     (probe,) = ask_all(database, context())
 
-    assert answer(database, probe) > 1
+    answer(database, probe)
 
     assert len(ask_all(database, context())) == 5
     assert (_row(database)["failure_count"], _row(database)["next_probe_time"]) == (0, None)
