@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
-from uuid import UUID
 
 import structlog
 
@@ -16,6 +15,7 @@ from actors.pipeline.request_gate import RequestGate
 from actors.portal.portal_client import Portal
 from actors.resilience.exchange_deadline import Watchdog
 from actors.resilience.retry import retry_until_available
+from storage.documents.file_records import FetchedFile
 from storage.errors import AttemptError, Doubted, LeaseLost, ServiceUnavailable
 from storage.portal import attempts, doubts
 from storage.portal.document_claims import CheckedContent, DocumentClaim
@@ -33,22 +33,15 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """A complete and checked file that is not recorded yet.
+class Fetched(FetchedFile):
+    """A fetched file that is not recorded yet.
 
     `data`: its bytes if they are in memory; None if the file is in the spool. `log_context`: the
     fields of its log lines.
     """
 
-    claim: DocumentClaim
-    content: CheckedContent
     data: bytes | None = None
     log_context: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def lease(self) -> UUID:
-        """Return the token of its document's lease."""
-        return self.claim.lease
 
 
 @dataclass(frozen=True)

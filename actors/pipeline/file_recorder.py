@@ -20,9 +20,7 @@ from actors.resilience.retry import retry_until_available
 from storage import logs, sql
 from storage.documents.file_records import (
     BUSY_ROUNDS,
-    FetchedFile,
     Round,
-    StoredRound,
     record_fetched,
     record_stored,
 )
@@ -49,20 +47,6 @@ class Batch:
     spooled: Sequence[Fetched] = ()
 
 
-@dataclass(slots=True)
-class _Outcome:
-    stored: StoredRound
-    fetched: Round
-
-    @property
-    def busy(self) -> set[UUID]:
-        return self.stored.busy | self.fetched.busy
-
-    @property
-    def has_noted_answers(self) -> bool:
-        return self.stored.has_noted_answers or self.fetched.has_noted_answers
-
-
 @dataclass
 class FileRecorder:
     """The dependencies of recording. Thread-safe."""
@@ -75,7 +59,7 @@ class FileRecorder:
     is_stopping: Callable[[], bool]
     signals: Signals = NOOP_SIGNALS
     answered: AnsweredSlices = field(init=False)
-    _group: GroupCommit[Batch, _Outcome] = field(init=False)
+    _group: GroupCommit[Batch, Round] = field(init=False)
 
     def __post_init__(self) -> None:
         self._group = GroupCommit(self._commit)
@@ -109,48 +93,33 @@ class FileRecorder:
         else:
             self._settle(file, outcome)
 
-    def _commit(self, batches: Sequence[Batch]) -> Sequence[_Outcome]:
+    def _commit(self, batches: Sequence[Batch]) -> Sequence[Round]:
         outcome = self._record_batches(batches, waits=False)
         return [outcome] * len(batches)
 
-    def _record_batches(self, batches: Sequence[Batch], *, waits: bool) -> _Outcome:
+    def _record_batches(self, batches: Sequence[Batch], *, waits: bool) -> Round:
         stored = [each for batch in batches for each in batch.stored]
         spooled = [each for batch in batches for each in batch.spooled]
         tokens = self.answered.take_all()
-        done = _Outcome(StoredRound(), Round())
+        done = Round()
         try:
             if stored:
-                done.stored = record_stored(
-                    self.database,
-                    [each.record() for each in stored],
-                    answered=tokens,
-                    waits=waits,
-                )
-                self._publish_ends(done.stored, stored)
+                done = record_stored(self.database, stored, answered=tokens, waits=waits)
+                self._publish_ends(done, stored)
             if spooled:
                 slots = [] if done.has_noted_answers else tokens
-                done.fetched = self._record_fetched(spooled, slots, waits=waits)
+                done.join(record_fetched(self.database, spooled, answered=slots, waits=waits))
         except ServiceUnavailable:
-            if not done.stored.recorded:
+            if not done.recorded:
                 raise
             # Return what is already recorded. The other files are recorded in the next round.
-            done.fetched.busy = {each.lease for each in spooled}
+            done.busy |= {each.lease for each in spooled}
         finally:
             if not done.has_noted_answers:
                 self.answered.add(*tokens)
         return done
 
-    def _record_fetched(
-        self, spooled: Sequence[Fetched], tokens: Sequence[UUID], *, waits: bool
-    ) -> Round:
-        return record_fetched(
-            self.database,
-            [FetchedFile(each.claim, each.content) for each in spooled],
-            answered=tokens,
-            waits=waits,
-        )
-
-    def _publish_ends(self, done: StoredRound, stored: Iterable[WrittenObject]) -> None:
+    def _publish_ends(self, done: Round, stored: Iterable[WrittenObject]) -> None:
         contexts = {each.file.job_id: each.log_context for each in stored}
         for job_id, due in done.ended.items():
             with structlog.contextvars.bound_contextvars(**contexts[job_id]):
@@ -159,9 +128,9 @@ class FileRecorder:
     def _free_slots(self, tokens: Sequence[UUID]) -> None:
         self.database.call(sql.function("portal_answered"), slot_tokens=list(tokens))
 
-    def _settle(self, batch: Batch, outcome: _Outcome) -> None:
+    def _settle(self, batch: Batch, outcome: Round) -> None:
         """Do what follows for the recorded or lost files of a batch."""
-        recorded = [each for each in batch.stored if each.lease in outcome.stored.recorded]
+        recorded = [each for each in batch.stored if each.lease in outcome.recorded]
         with logs.together():
             for each in recorded:
                 log.info("document stored", **each.log_context, size_bytes=each.file.size_bytes)
@@ -169,17 +138,17 @@ class FileRecorder:
             self.signals.passed("upload", each.file.size_bytes)
             if each.data is None:
                 self.spool.remove(each.lease)
-        waiting = [each for each in batch.spooled if each.lease in outcome.fetched.recorded]
+        waiting = [each for each in batch.spooled if each.lease in outcome.recorded]
         for fetched in waiting:
             claim = fetched.claim
             self.ends.messages.upload(
                 self.spool.spool_id, claim.job_id, claim.document_id, claim.lease
             )
         for each in batch.stored:
-            if each.lease in outcome.stored.lost:
+            if each.lease in outcome.lost:
                 self._lost(each)
         for fetched in batch.spooled:
-            if fetched.lease in outcome.fetched.lost and self.fetcher:
+            if fetched.lease in outcome.lost and self.fetcher:
                 with structlog.contextvars.bound_contextvars(**fetched.log_context):
                     self.fetcher.take_back(fetched.claim)
 

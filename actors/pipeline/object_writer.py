@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
-from uuid import UUID
 
 import structlog
 
@@ -31,26 +30,15 @@ POSTPONE_CAP_S = 30.0
 PUT_LIMIT_S = 2.0
 
 
-@dataclass(slots=True, eq=False)
-class WrittenObject:
-    """A file that the bucket holds under `key` and that is not recorded yet.
+@dataclass(frozen=True, slots=True, eq=False)
+class WrittenObject(StoredFile):
+    """A file that the bucket holds and that is not recorded yet.
 
     `data`: its bytes, if it was never in the spool. `log_context`: the fields of its log lines.
     """
 
-    file: CheckedFile
-    key: str
     data: bytes | None
     log_context: dict[str, Any]
-
-    @property
-    def lease(self) -> UUID:
-        """Return the token of its document's lease."""
-        return self.file.lease
-
-    def record(self) -> StoredFile:
-        """Return the record of the file."""
-        return StoredFile(self.file, self.key)
 
 
 class BucketHealth:

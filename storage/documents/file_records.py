@@ -28,7 +28,7 @@ BUSY_ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class FetchedFile:
-    """A complete and checked file in the spool."""
+    """A complete and checked file, which is recorded when it is in the spool."""
 
     claim: DocumentClaim
     content: CheckedContent
@@ -41,10 +41,10 @@ class FetchedFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that the bucket holds under `object_key`."""
+    """A file that the bucket holds under `key`."""
 
     file: CheckedFile
-    object_key: str
+    key: str
 
     @property
     def lease(self) -> UUID:
@@ -57,13 +57,22 @@ class Round:
     """The result of a round of records. Files are named by their leases.
 
     `lost`: the claim is over. `busy`: not recorded yet, record it again. `has_noted_answers`: the
-    slots of the answers are free.
+    slots of the answers are free. `ended`: the jobs that ended, each with the positions of its due
+    webhooks.
     """
 
     recorded: set[UUID] = field(default_factory=set)
     lost: set[UUID] = field(default_factory=set)
     busy: set[UUID] = field(default_factory=set)
     has_noted_answers: bool = False
+    ended: dict[UUID, Sequence[int]] = field(default_factory=dict)
+
+    def join(self, other: Round) -> None:
+        """Add the result of other files."""
+        self.recorded |= other.recorded
+        self.lost |= other.lost
+        self.busy |= other.busy
+        self.has_noted_answers |= other.has_noted_answers
 
     def _add(self, files: Iterable[FetchedFile | StoredFile], rows: Iterable[Row]) -> None:
         for row in rows:
@@ -75,16 +84,6 @@ class Round:
                 case "ANSWERED":
                     self.has_noted_answers = True
         self.busy = {file.lease for file in files} - self.recorded - self.lost
-
-
-@dataclass(slots=True)
-class StoredRound(Round):
-    """The result of a round of stored files.
-
-    `ended`: the jobs that ended in this round, each with the positions of its due webhooks.
-    """
-
-    ended: dict[UUID, Sequence[int]] = field(default_factory=dict)
 
 
 def record_fetched(
@@ -122,7 +121,7 @@ def record_stored(
     *,
     answered: Sequence[UUID] = (),
     waits: bool = False,
-) -> StoredRound:
+) -> Round:
     """Record that the bucket holds files. End the jobs with all of their files in it.
 
     `answered` and the errors are those of `record_fetched`.
@@ -134,12 +133,12 @@ def record_stored(
             **_claims([file.file for file in some]),
             **_contents([file.file for file in some]),
             slot_tokens=list(answered),
-            object_keys=[file.object_key for file in some],
+            object_keys=[file.key for file in some],
             take_times=[file.file.take_time for file in some],
             waits=waits,
         )
 
-    done = StoredRound()
+    done = Round()
     rows = _recorded(call, files, waits=waits)
     done._add(files, rows)
     if done.recorded:

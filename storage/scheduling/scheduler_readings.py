@@ -73,14 +73,12 @@ def read_listed(database: Database, job_id: UUID, process_number: str | None) ->
     return _read_jobs(database, only=job_id, listed_case=process_number)
 
 
-def read_recent_jobs(
-    database: Database, *, since: datetime, limit: int = PORTION_JOBS
-) -> list[Row]:
-    """Return up to `limit` running jobs with a run that began after `since`, the newest first.
+def read_recent_jobs(database: Database, *, since: datetime) -> list[Row]:
+    """Return the newest running jobs with a run that began after `since`, PORTION_JOBS at most.
 
     Raises ServiceUnavailable.
     """
-    return _read_jobs(database, began_since=since, limit=limit)
+    return _read_jobs(database, began_since=since)
 
 
 def _read_jobs(
@@ -105,22 +103,12 @@ def _read_jobs(
 
 def job_row(row: Row) -> JobRow:
     """Convert a row of `storage.scheduling.scheduler_readings` into the policy's value."""
-    return JobRow(
-        job_id=row["job_id"],
-        client=row["client"],
-        priority=Priority(row["priority"]),
-        court=row["court"],
-        case=row["process_number"],
-        run_began_at=row["run_began_at"],
-        needs_listing=row["needs_listing"],
-        listing_not_before=row["listing_not_before"],
-        is_listed_by_another=row["is_listed_by_another"],
-        waits_for_budget=row["waits_for_budget"],
-        fresh=row["fresh"],
-        due=row["due"],
-        next_not_before=row["next_not_before"],
-        slices=frozenset(row["slices"]),
-        spooled=frozenset(row["spooled"]),
-        documents_left=row["documents_left"],
-        total_documents=row["total_documents"],
-    )
+    values = {
+        **row,
+        "case": row["process_number"],
+        "priority": Priority(row["priority"]),
+        "slices": frozenset(row["slices"]),
+        "spooled": frozenset(row["spooled"]),
+    }
+    del values["process_number"]
+    return JobRow(**values)

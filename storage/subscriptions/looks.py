@@ -73,11 +73,10 @@ class Look:
 class RecordedLook:
     """What was recorded. `is_busy`: nothing, because a job of the case runs.
 
-    `has_job`: the look has become a job; `is_open`: it has documents to fetch.
+    `is_open`: the look has become a job with documents to fetch.
     """
 
     is_busy: bool
-    has_job: bool
     is_open: bool
     due_webhooks: Sequence[int]
 
@@ -217,7 +216,6 @@ def record(
         count_ends(database, rows, recorded["state"])
     return RecordedLook(
         is_busy=recorded["how"] == "busy",
-        has_job=has_job,
         is_open=has_job and recorded["state"] == "PROCESSING",
         due_webhooks=recorded["due_webhooks"] or (),
     )

@@ -22,7 +22,7 @@ from actors.scheduler.policy.dispatcher import Plan
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.webhook.webhook_client import WebhookClient
 from storage.documents import file_records
-from storage.documents.file_records import StoredRound
+from storage.documents.file_records import Round
 from storage.job_end import completion
 from storage.jobs import job_queries
 from storage.listings import listing_record
@@ -180,7 +180,7 @@ def _storer(strike: Strike) -> None:
     _mid_put(strike)
     _after(Objects, "put", lambda _, args: strike("stored-not-recorded", _number_in(args[1].key)))
 
-    def recorded(done: StoredRound, args: Arguments) -> None:
+    def recorded(done: Round, args: Arguments) -> None:
         for each in args[1]:
             if each.lease in done.recorded:
                 # A small file leaves nothing to remove from a spool.

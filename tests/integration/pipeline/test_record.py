@@ -171,7 +171,7 @@ def test_a_key_that_a_sweep_holds_keeps_only_its_own_file_waiting(
     swept, free = (to_store(_fresh(database, job_id)) for _ in range(2))
     lock = sql.statement("lock_objects")
 
-    with _held(database_url, lock, keys=[swept.object_key]):
+    with _held(database_url, lock, keys=[swept.key]):
         done = record_stored(database, [swept, free])
         with pytest.raises(RowsLocked):
             record_stored(database, [swept], waits=True)
