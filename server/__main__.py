@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -29,6 +28,7 @@ from server.dependencies import POOL_THREADS, ServerDependencies
 from server.observability import row_metrics
 from server.observability.rpc_metrics import RpcMetrics
 from server.observability.rpc_traces import JobLogContextInterceptor, RpcTraces
+from server.part_health import TROUBLE_LOOK_S, TROUBLES, watch_troubles
 from server.queue.queue_view import QueueView
 from server.rpc.error_interceptor import ErrorInterceptor
 from server.rpc.reflection import add_channelz, add_reflection
@@ -39,7 +39,7 @@ from storage import logs
 from storage.clients.client_registry import DEFAULT_NAME, CallingClient, ClientLimits
 from storage.clients.webhook_secrets import WebhookSecrets
 from storage.environment import core_dumps
-from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
+from storage.errors import ConfigurationError
 from storage.health import start_check
 from storage.health.holds import Holds
 from storage.health.release_wait import await_release
@@ -62,13 +62,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _DESCRIPTOR = pb.DESCRIPTOR.services_by_name["DownloadService"]
 SERVICE = _DESCRIPTOR.full_name
-# The service names under which gRPC health reports whether files can be fetched: see
-# docs/reference/health.md.
-SPOOL = "autos.spool"
-PORTAL = "autos.portal"
-BUCKET = "autos.bucket"
-BUDGET = "autos.budget"
-TROUBLE_LOOK_S = 2.0
 GRACE_S = 5.0
 # Seconds after GRACE_S until the process exits even if a thread still waits for a database.
 LINGER_S = 3.0
@@ -114,7 +107,6 @@ def parts_of(
         redis_url=settings.redis_url,
         listing_max_age_s=settings.listing_max_age_s,
         job_deadline_s=settings.job_deadline_s,
-        lanes=settings.lanes_per_job,
         queue=QueueView(PlaceReader(client), hints, Holds(database, login, budget)),
         login=login,
         tracer=signals.tracer,
@@ -169,12 +161,8 @@ async def serve(settings: Settings, signals: Signals = NOOP_SIGNALS) -> None:
     service.hub.start()
     await _set_health(healthy, health_pb2.HealthCheckResponse.SERVING)
     background = Background()
-    for name, troubles in (
-        (SPOOL, service.spool_troubles),
-        (PORTAL, service.portal_troubles),
-        (BUCKET, service.bucket_troubles),
-        (BUDGET, service.budget_troubles),
-    ):
+    for name, read in TROUBLES.items():
+        troubles = partial(service.run, read, parts)
         background.start(name, partial(watch_troubles, healthy, name, troubles))
     background.start("clients file", callers.keep_current)
     background.start("connections", partial(connections.keep, sockets))
@@ -216,37 +204,6 @@ def open_port(server: grpc.aio.Server, settings: Settings) -> int:
             "stop what uses it or set GRPC_LISTEN to another address. Servers share one "
             "if each of them has GRPC_REUSE_PORT=on."
         ) from error
-
-
-async def watch_troubles(
-    servicer: health.aio.HealthServicer, name: str, troubles: Callable[[], Awaitable[list[str]]]
-) -> None:
-    """Report the health of `name`: NOT_SERVING while there are `troubles`. Log each change.
-
-    A refusal of PostgreSQL is a trouble, too: for example, the tables are missing before the first
-    release. Background runs this function. It raises what `troubles` raises, except
-    ServiceUnavailable.
-    """
-    reported: list[str] | None = None
-    while True:
-        try:
-            found = await troubles()
-        except ServiceRefused as error:
-            found = [error.detail]
-        except ServiceUnavailable:
-            found = reported or []
-        except Exception:
-            await servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
-            raise
-        if found != reported:
-            state = health_pb2.HealthCheckResponse
-            await servicer.set(name, state.NOT_SERVING if found else state.SERVING)
-            if found:
-                log.warning("health", part=name, troubles=found)
-            elif reported:
-                log.info("health is good again", part=name)
-            reported = found
-        await asyncio.sleep(TROUBLE_LOOK_S)
 
 
 async def check_sessions(database: Database) -> None:

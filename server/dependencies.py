@@ -40,16 +40,12 @@ class ServerDependencies:
     redis_url: str
     listing_max_age_s: int
     job_deadline_s: int
-    lanes: int
     queue: QueueView
     login: Login
     start_rate: CallRateLimiter
     repeat_rate: CallRateLimiter
     webhook_secrets: WebhookSecrets
     size_limits: SizeLimits = UNLIMITED
-    threads: int = POOL_THREADS
-    client_threads: int = CLIENT_THREADS
-    page_threads: int = PAGE_THREADS
     reuse_limit_s: float = REUSE_LIMIT_S
     stall_s: float = STALL_S
     tracer: Tracer = NO_TRACER

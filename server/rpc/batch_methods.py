@@ -53,14 +53,14 @@ class BatchMethods(ServiceBase):
             is_signed=bool(self._parts.webhook_secrets.known(client.name)),
         )
         if client.limits:
-            await self._run(
+            await self.run(
                 self._parts.start_rate.count, client.name, client.limits.starts_per_minute, size
             )
         batch = await self._batch(client, asked)
         begun: Mapping[UUID, StartedJob] = {}
         if not batch.is_complete:
             begun = await self._begin(client, batch, asked)
-        results = await self._run(batches.results, self._parts.database, batch.batch_id)
+        results = await self.run(batches.results, self._parts.database, batch.batch_id)
         jobs = await self._messages(results, begun)
         return await self._threads.read_page(size, _response, batch.batch_id, results, jobs)
 
@@ -68,7 +68,7 @@ class BatchMethods(ServiceBase):
         """Return the batch of a call, after the turn of an earlier call that works on it."""
         database = self._parts.database
         while True:
-            batch = await self._run(
+            batch = await self.run(
                 batches.begin, database, client.name, asked.request_id, asked.payload
             )
             if batch.is_new or batch.is_complete or batch.age_s >= OTHERS_TURN_S:
@@ -81,7 +81,7 @@ class BatchMethods(ServiceBase):
         """Start the jobs of a batch that have no result. Return the jobs of this call."""
         database, recorded = self._parts.database, set[int]()
         if not batch.is_new:
-            found = await self._run(batches.results, database, batch.batch_id)
+            found = await self.run(batches.results, database, batch.batch_id)
             recorded = {each.place for each in found}
         wanted: list[StartRequest] = []
         refused: dict[int, CallerError] = {}
@@ -101,7 +101,7 @@ class BatchMethods(ServiceBase):
             elif isinstance(result, StartedJob):
                 begun[result.view.job.job_id] = result
         refusals = {place: Refusal.of(error) for place, error in refused.items()}
-        await self._run(batches.finish, database, batch.batch_id, refusals)
+        await self.run(batches.finish, database, batch.batch_id, refusals)
         log.info(
             "batch started",
             batch_id=str(batch.batch_id),
@@ -130,7 +130,7 @@ class BatchMethods(ServiceBase):
     async def GetBatch(self, request: pb.GetBatchRequest, context: Context) -> pb.GetBatchResponse:
         """Return the jobs of a batch by state, and the sums of their counters."""
         batch_id = requests.uuid_of("batch_id", request.batch_id)
-        found = await self._run(
+        found = await self.run(
             batches.counts, self._parts.database, current_client().name, batch_id
         )
         return pb.GetBatchResponse(batch=batch_message(found))

@@ -29,7 +29,7 @@ class CaseMethods(ServiceBase):
     async def GetCase(self, request: pb.GetCaseRequest, context: Context) -> pb.GetCaseResponse:
         """Return the data of a case from its newest listing for this client."""
         number, client = parse_process_number(request.process_number), current_client().name
-        answer = await self._run(case_answer.newest, self._parts.database, client, number)
+        answer = await self.run(case_answer.newest, self._parts.database, client, number)
         case = await self._threads.read_page(_entries(answer), case_message, answer)
         return pb.GetCaseResponse(case=case)
 
@@ -39,12 +39,12 @@ class CaseMethods(ServiceBase):
         database, objects = self._parts.database, self._parts.objects
         parts = case_answer.newest_bytes(database, objects, client.name, number)
         try:
-            while (part := await self._run(lambda: next(parts, None))) is not None:
+            while (part := await self.run(lambda: next(parts, None))) is not None:
                 # A part that is not read holds a connection with the bucket.
                 with self.calls.sending_part(client):
                     await context.write(pb.GetCaseListingResponse(chunk=part))
         finally:
-            await self._run(_close, parts)
+            await self.run(_close, parts)
 
 
 def _entries(answer: StoredAnswer) -> int:

@@ -12,7 +12,12 @@ from actors.hints.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.current_client import current_client
 from server.access.open_calls import OpenCalls, WatchLimiter
-from server.dependencies import ServerDependencies
+from server.dependencies import (
+    CLIENT_THREADS,
+    PAGE_THREADS,
+    POOL_THREADS,
+    ServerDependencies,
+)
 from server.messages import set_place, shown
 from server.queue.queue_position_cache import QueuePositionCache
 from server.rpc import page_requests, requests
@@ -34,19 +39,14 @@ from server.watch.feed import ENDED
 from server.watch.watch_hub import WatchHub
 from server.watch.watch_reader import WatchReader
 from server.watch.watcher import EndWaiter, Watcher
-from storage import refusals
 from storage.clients.client_registry import CallingClient
 from storage.documents import document_queries
 from storage.documents.document_queries import DocumentFilter
 from storage.errors import InvalidRequest, PreconditionFailed
 from storage.events import event_log
 from storage.jobs import job_queries, reruns
-from storage.login import login_blocks
-from storage.objects import installation
-from storage.portal import case_budget
 from storage.portal.slots import court_of
 from storage.records import DocumentRecord, JobView, is_sealed
-from storage.scheduling import reconciliation
 from storage.states import JobState
 from storage.webhooks import webhook_rows
 
@@ -63,23 +63,23 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
         self.calls = OpenCalls(unread_s=parts.stall_s)
         self._threads = CallThreads(
             parts.pool,
-            threads=parts.threads,
-            share=parts.client_threads,
-            page_threads=parts.page_threads,
+            threads=POOL_THREADS,
+            share=CLIENT_THREADS,
+            page_threads=PAGE_THREADS,
         )
-        self._readings = WatchReader(parts.database, self._run)
-        self._places = QueuePositionCache(parts.queue, self._run)
+        self._readings = WatchReader(parts.database, self.run)
+        self._places = QueuePositionCache(parts.queue, self.run)
         self._usage = UsageReader(
             parts.database,
-            self._run,
+            self.run,
             calls=self.calls,
             watches=self.open_watches,
             budget=parts.budget,
         )
-        self._waits = RowWaits(self._run)
-        self._starts = StartBatcher(parts, self._run, self._waits, self._places)
+        self._waits = RowWaits(self.run)
+        self._starts = StartBatcher(parts, self.run, self._waits, self._places)
         self.event_waiter = EventWaiter(
-            lambda clients: self._run(event_log.last_numbers, parts.database, clients)
+            lambda clients: self.run(event_log.last_numbers, parts.database, clients)
         )
         self.hub = WatchHub(self._readings, self._places, parts.redis_url, stall_s=parts.stall_s)
 
@@ -115,8 +115,8 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
     async def _view(self, target: UUID | str) -> JobView:
         client = current_client().name
         if isinstance(target, UUID):
-            return await self._run(job_queries.get, self._parts.database, client, target)
-        return await self._run(job_queries.newest, self._parts.database, client, target)
+            return await self.run(job_queries.get, self._parts.database, client, target)
+        return await self.run(job_queries.newest, self._parts.database, client, target)
 
     @writes_bytes
     async def WatchProgress(self, request: pb.WatchProgressRequest, context: Context) -> None:
@@ -162,26 +162,6 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
         """Return when the hints of all started jobs are sent, after SETTLE_S at the latest."""
         await self._starts.settled()
 
-    async def spool_troubles(self) -> list[str]:
-        """Return the problems of the active spools."""
-        return await self._run(reconciliation.spool_problems, self._parts.database)
-
-    async def bucket_troubles(self) -> list[str]:
-        """Return why the bucket refuses files, and why nothing is deleted from it."""
-        database = self._parts.database
-        refused = await self._run(refusals.troubles, database, refusals.STORE)
-        return [*refused, *await self._run(installation.troubles, database)]
-
-    async def budget_troubles(self) -> list[str]:
-        """Return for which budgets of different cases jobs wait."""
-        return await self._run(case_budget.troubles, self._parts.database)
-
-    async def portal_troubles(self) -> list[str]:
-        """Return why the portal's certificate or the login is refused, while it is."""
-        database = self._parts.database
-        refused = await self._run(refusals.troubles, database, refusals.PORTAL)
-        return [*refused, *await self._run(login_blocks.troubles, database, self._parts.login)]
-
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """Return jobs, newest first."""
         page = page_requests.list_jobs(request, client=current_client().name)
@@ -226,7 +206,7 @@ class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMetho
 
     async def _document(self, job_id: UUID, document_id: UUID) -> tuple[DocumentRecord, int | None]:
         client, database = current_client().name, self._parts.database
-        return await self._run(document_queries.get, database, client, job_id, document_id)
+        return await self.run(document_queries.get, database, client, job_id, document_id)
 
     async def CancelJob(
         self, request: pb.CancelJobRequest, context: Context

@@ -69,7 +69,7 @@ class ServiceBase(pb_grpc.DownloadServiceServicer):
     _threads: CallThreads
     _places: QueuePositionCache
 
-    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking call on a thread when it is the turn of the call's client."""
         return await self._threads.run(call, *args, **kwargs)
 

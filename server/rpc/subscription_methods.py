@@ -40,7 +40,7 @@ class SubscriptionMethods(ServiceBase):
             receivers=self._parts.receivers,
             is_signed=bool(self._parts.webhook_secrets.known(client.name)),
         )
-        record = await self._run(subscription_rows.subscribe, self._parts.database, wanted)
+        record = await self.run(subscription_rows.subscribe, self._parts.database, wanted)
         log.info("case watched", interval_s=wanted.interval_s)
         return pb.SubscribeCaseResponse(subscription=_message(record))
 
@@ -49,7 +49,7 @@ class SubscriptionMethods(ServiceBase):
     ) -> pb.UnsubscribeCaseResponse:
         """End watching a case."""
         number, client = parse_process_number(request.process_number), current_client().name
-        await self._run(subscription_rows.unsubscribe, self._parts.database, client, number)
+        await self.run(subscription_rows.unsubscribe, self._parts.database, client, number)
         log.info("case not watched any more")
         return pb.UnsubscribeCaseResponse()
 
@@ -96,7 +96,6 @@ def subscribe(
 ) -> WatchedCase:
     """Return a checked SubscribeCase. Raises InvalidRequest and CaseNotAllowed.
 
-    `require_short` has checked the numbers of values.
     `is_signed`: whether the client has a secret that signs its webhooks.
     """
     checks = Checks()

@@ -37,10 +37,10 @@ class WebhookMethods(ServiceBase):
             is_signed=bool(self._parts.webhook_secrets.known(client.name)),
         )
         if client.limits:
-            await self._run(
+            await self.run(
                 self._parts.start_rate.count, client.name, client.limits.starts_per_minute
             )
-        tried = await self._tried(await self._run(webhook_tests.create, database, client.name, url))
+        tried = await self._tried(await self.run(webhook_tests.create, database, client.name, url))
         log.info("receiver of webhooks tried", status_code=tried.status_code)
         return pb.SendTestWebhookResponse(
             attempt=pb.WebhookAttempt(
@@ -57,9 +57,9 @@ class WebhookMethods(ServiceBase):
         send_at, pause_s = loop.time(), FIRST_PAUSE_S
         while True:
             if loop.time() >= send_at:
-                await self._run(self._parts.messages.send_test_webhook, test_id)
+                await self.run(self._parts.messages.send_test_webhook, test_id)
                 send_at = loop.time() + REPEAT_S
             await asyncio.sleep(pause_s)
             pause_s = min(MAX_PAUSE_S, 2 * pause_s)
-            if tried := await self._run(webhook_tests.take_answer, self._parts.database, test_id):
+            if tried := await self.run(webhook_tests.take_answer, self._parts.database, test_id):
                 return tried

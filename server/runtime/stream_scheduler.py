@@ -30,12 +30,10 @@ class StreamScheduler:
         self,
         *,
         most: int = MOST,
-        most_beside_calls: int = MOST_BESIDE_CALLS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._most = most
-        self._most_beside_calls = most_beside_calls
         # Streams that open take precedence over streams that continue.
         self._opening: deque[_Waiter] = deque()
         self._waiting: deque[_Waiter] = deque()
@@ -76,7 +74,7 @@ class StreamScheduler:
 
     def _has_room(self) -> bool:
         now = self._clock()
-        most = self._most_beside_calls if now < self._calls_until else self._most
+        most = MOST_BESIDE_CALLS if now < self._calls_until else self._most
         if len(self._holders) < most:
             return True
         for holder, begun in list(self._holders.items()):

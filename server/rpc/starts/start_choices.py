@@ -1,4 +1,7 @@
-"""The selection, labels, start time and retention of a StartDownload, as checked values."""
+"""The selection, labels, start time and retention of a StartDownload, as checked values.
+
+`require_short` has checked the numbers of values.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,9 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from storage.errors import FieldViolation, InvalidRequest
 from storage.selections.selection import EVERYTHING, NOTHING, Selection, Wants
 
-MOST_DOCUMENT_IDS = 10_000
-MOST_KINDS = 100
 # Characters of a kind or an instance: no name of a listed document is longer. Every message of the
 # job has them.
 MOST_TEXT = 1_000
-MOST_LABELS = 16
 MOST_LABEL_VALUE = 256
 MOST_AHEAD = timedelta(days=30)
 # A day to 20 years, with their leap days.
@@ -61,12 +61,8 @@ def _once(texts: Sequence[str]) -> tuple[str, ...]:
 
 def _violations(given: pb.Selection) -> Iterator[tuple[str, str]]:
     """Yield each field that is wrong, and why."""
-    if len(given.document_ids) > MOST_DOCUMENT_IDS:
-        yield "document_ids", f"must have at most {MOST_DOCUMENT_IDS} items."
-    elif not all(map(_UUID.fullmatch, given.document_ids)):
+    if not all(map(_UUID.fullmatch, given.document_ids)):
         yield "document_ids", "must be UUIDs, such as 2f1e0c9a-7b3d-4c5e-8f60-1a2b3c4d5e6f."
-    if len(given.kinds) > MOST_KINDS:
-        yield "kinds", f"must have at most {MOST_KINDS} items."
     for field, texts in (("kinds", given.kinds), ("instances", given.instances)):
         if any("\0" in text for text in texts):
             yield field, "must not hold the character U+0000."
@@ -89,19 +85,17 @@ def _is_date(text: str) -> bool:
         return False
 
 
-def labels(given: Mapping[str, str], field: str = "labels") -> dict[str, str]:
+def labels(given: Mapping[str, str]) -> dict[str, str]:
     """Return checked labels. Raises InvalidRequest."""
-    if len(given) > MOST_LABELS:
-        raise InvalidRequest.of(field, f"must be at most {MOST_LABELS}.")
     for key, value in sorted(given.items()):
         if not _LABEL_KEY.fullmatch(key):
             raise InvalidRequest.of(
-                field,
+                "labels",
                 f"keys must be 1 to 63 characters of a-z, 0-9, '_', '-' and '.', not {key!a}.",
             )
         if len(value) > MOST_LABEL_VALUE or "\0" in value:
             raise InvalidRequest.of(
-                field,
+                "labels",
                 f"the value of {key} must have at most {MOST_LABEL_VALUE} characters, none U+0000.",
             )
     return dict(given)

@@ -13,8 +13,8 @@ from grpc_health.v1 import health_pb2
 
 from autos.cli.wording import usage_lines
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.__main__ import BUDGET
 from server.observability.row_metrics import RowMetrics
+from server.part_health import BUDGET
 from storage.health import gauges
 from storage.health.holds import Hold, Holds
 from storage.jobs import job_queries

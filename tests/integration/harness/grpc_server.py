@@ -38,7 +38,7 @@ from storage.postgres.database import Database
 from storage.scheduling.published_positions import PlaceReader
 from storage.webhook_policy import WebhookPolicy
 from tests.conftest import WEBHOOK_SECRET
-from tests.integration.harness.factories import LANES, LOGIN
+from tests.integration.harness.factories import LOGIN
 
 WIDE = ClientLimits(*[1_000_000] * 5)
 THREADS = 4
@@ -82,7 +82,6 @@ def service_parts(
             redis_url=redis_url,
             listing_max_age_s=3_600,
             job_deadline_s=3_600,
-            lanes=LANES,
             queue=queue_view(database, client),
             login=LOGIN,
             start_rate=CallRateLimiter(redis_url),

@@ -12,7 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.rpc import page_requests
-from server.rpc.starts import start_choices, start_requests
+from server.rpc.requests import require_short
+from server.rpc.starts import start_requests
 from server.rpc.starts.start_choices import MOST_TEXT
 from storage.clients.client_registry import CallingClient
 from storage.errors import InvalidRequest
@@ -26,8 +27,10 @@ DAY_S = 86_400
 
 
 def _checked(**fields: Any) -> StartRequest:
+    request = pb.StartDownloadRequest(process_number=NUMBER, **fields)
+    require_short(request)
     return start_requests.start_request(
-        pb.StartDownloadRequest(process_number=NUMBER, **fields),
+        request,
         client=CallingClient("default"),
         receivers=WebhookPolicy.from_entries(()),
         default_max_age_s=3_600,
@@ -83,7 +86,7 @@ def test_a_wrong_choice_is_named_by_its_field(field: str, fields: dict[str, Any]
 def test_every_wrong_field_is_named_at_once() -> None:
     with pytest.raises(InvalidRequest) as refused:
         _checked(
-            selection={"kinds": ["x"] * 101, "max_size_bytes": -1},
+            selection={"kinds": ["x" * (MOST_TEXT + 1)], "max_size_bytes": -1},
             labels={"a key": "v"},
             not_before_time=_ahead(days=31),
             retention=Duration(seconds=1),
@@ -163,4 +166,3 @@ def test_a_page_token_is_good_for_its_labels_only() -> None:
     }
 
     assert len(marks) == 3
-    assert start_choices.MOST_LABELS == 16
