@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class InvalidRequest(CallerError):
         self.violations = violations
 
     @classmethod
-    def of(cls, field: str, description: str) -> InvalidRequest:
+    def of(cls, field: str, description: str) -> Self:
         """Return the error for a single field."""
         return cls(FieldViolation(field, description))
 

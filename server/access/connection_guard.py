@@ -98,15 +98,10 @@ class ConnectionGuard:
     """Records which connections are known and closes unknown ones. For one event loop."""
 
     def __init__(
-        self,
-        limits: UnknownLimits,
-        *,
-        close: Callable[[Accepted], None] = accepted_sockets.close,
-        clock: Callable[[], float] = time.monotonic,
+        self, limits: UnknownLimits, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Make a guard. `clock`: seconds."""
         self._limits = limits
-        self._close = close
         self._clock = clock
         self._known: set[str] = set()
         # By inode: when an unknown connection was first seen.
@@ -148,7 +143,7 @@ class ConnectionGuard:
     def drop(self, peer: str) -> None:
         """Close a connection at once, if a look has seen it."""
         if connection := self._open.pop(peer, None):
-            self._close(connection)
+            accepted_sockets.close(connection)
 
     def _forget_ended(self, found: Iterable[Accepted], known: set[str]) -> None:
         """Remove what was `known` before the look and has ended, or has another socket now."""
@@ -162,7 +157,7 @@ class ConnectionGuard:
     def _close_all(self, connections: Iterable[Accepted]) -> None:
         for each in connections:
             if each.peer not in self._known:
-                self._close(each)
+                accepted_sockets.close(each)
 
     def _log(self, closing: dict[str, list[Accepted]], now: float) -> None:
         if not (closing["address"] or closing["total"]) or now < self._log_at + LOG_EVERY_S:

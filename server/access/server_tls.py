@@ -13,6 +13,7 @@ import structlog
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
+from storage.clients.clients_file import file_version
 from storage.errors import ConfigurationError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -60,8 +61,8 @@ class TlsFiles:
         log.info("TLS files read again")
         return found
 
-    def _versions(self) -> list[tuple[int, int, int]]:
-        return [_version(path) for path in self._paths.values()]
+    def _versions(self) -> list[tuple[int, ...] | None]:
+        return [file_version(path) for path in self._paths.values()]
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         found = {name: _bytes(name, path) for name, path in self._paths.items()}
@@ -79,14 +80,6 @@ class TlsFiles:
         if client_ca is not None:
             _first_certificate("GRPC_TLS_CLIENT_CA_FILE", client_ca)
         return grpc.ssl_server_certificate_configuration([(key, chain)], client_ca)
-
-
-def _version(path: Path) -> tuple[int, int, int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _bytes(name: str, path: Path) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ import grpc
 
 from server.access.authentication import OPEN_SERVICES
 from server.access.connection_guard import ConnectionGuard, address_of, peer_of
+from server.runtime.handler_interceptor import HandlerInterceptor
 
 REFUSAL = "Too many open calls of unknown callers; try again later."
 IN_ALL = "in all"
@@ -40,7 +41,7 @@ class UnknownCallLimits:
 DEFAULT_LIMITS = UnknownCallLimits()
 
 
-class UnknownCallers(grpc.aio.ServerInterceptor):
+class UnknownCallers(HandlerInterceptor):
     """Counts the calls of unknown callers. It must stand before the interceptor that reads."""
 
     def __init__(
@@ -54,17 +55,12 @@ class UnknownCallers(grpc.aio.ServerInterceptor):
         # Limited handlers by method name. Each is made at the first call of its method.
         self._limited: dict[str, Any] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Return the handler, which counts its calls; None if the method is unknown."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is not None and method not in self._limited:
+    def replaced(self, handler: Any, details: grpc.HandlerCallDetails) -> Any:
+        """Return the handler, which counts its calls."""
+        method = details.method
+        if method not in self._limited:
             self._limited[method] = self._limit(handler, method.startswith(OPEN_SERVICES))
-        return handler and self._limited[method]
+        return self._limited[method]
 
     def _limit(self, handler: Any, is_open: bool) -> Any:
         kind = "stream_stream" if handler.response_streaming else "stream_unary"

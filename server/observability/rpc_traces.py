@@ -6,7 +6,6 @@ If the call carries a W3C trace context, its span is a child of that span.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +13,7 @@ import grpc
 import structlog
 
 from server.observability.rpc_metrics import cancelled_code_of, code_of
+from server.runtime.handler_interceptor import HandlerInterceptor
 from storage.telemetry.tracing import Span, Tracer
 
 # The metadata key of the caller's trace context.
@@ -25,7 +25,7 @@ OUR_FAULTS = frozenset(
 )
 
 
-class RpcTraces(grpc.aio.ServerInterceptor):
+class RpcTraces(HandlerInterceptor):
     """Traces the unary calls of `service`, not its streams and not health checks.
 
     It must precede the interceptor that maps errors, so that it sees their codes.
@@ -35,17 +35,12 @@ class RpcTraces(grpc.aio.ServerInterceptor):
         self._tracer = tracer
         self._prefix = f"/{service}/"
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def replaced(self, handler: Any, details: grpc.HandlerCallDetails) -> Any:
         """Return the handler, which traces its calls."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or handler.response_streaming or not method.startswith(self._prefix):
+        method = details.method
+        if handler.response_streaming or not method.startswith(self._prefix):
             return handler
-        given = dict(handler_call_details.invocation_metadata or ()).get(TRACEPARENT)
+        given = dict(details.invocation_metadata or ()).get(TRACEPARENT)
         traceparent = given if isinstance(given, str) else None
         # ErrorInterceptor reads requests itself: gRPC then handles a request as a stream of one.
         kind = "stream_unary" if handler.request_streaming else "unary_unary"
@@ -90,20 +85,15 @@ async def _traced_answer(
     return answer, refusal
 
 
-class JobLogContextInterceptor(grpc.aio.ServerInterceptor):
+class JobLogContextInterceptor(HandlerInterceptor):
     """Binds `job_id` for unary calls. It must be the last interceptor: it needs parsed requests.
 
     It leaves streams alone: it would cost time for each message, and a stream binds its job itself.
     """
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def replaced(self, handler: Any, _details: grpc.HandlerCallDetails) -> Any:
         """Return the handler, which binds the job_id of its request."""
-        handler = await continuation(handler_call_details)
-        if handler is None or not handler.unary_unary:
+        if not handler.unary_unary:
             return handler
         return handler._replace(unary_unary=_named(handler.unary_unary))
 

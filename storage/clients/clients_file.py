@@ -38,12 +38,12 @@ class ClientsFile:
         """Read the file. Raises ConfigurationError with one sentence if it is invalid."""
         self._path = path
         self._defaults = defaults
-        self._seen = _version(path)
+        self._seen = file_version(path)
         self.registry = read(path, defaults)
 
     def refresh(self) -> None:
         """Read the file again if it has changed. Keep the old clients if it is invalid."""
-        version = _version(self._path)
+        version = file_version(self._path)
         if version == self._seen:
             return
         self._seen = version
@@ -71,7 +71,7 @@ def registry_of(content: bytes, defaults: ClientLimits) -> ClientRegistry:
     return ClientRegistry(_clients(_parsed(content), defaults))
 
 
-def _version(path: Path) -> tuple[int, ...] | None:
+def file_version(path: Path) -> tuple[int, ...] | None:
     """Return a value that changes if the file is written or replaced; None if there is no file."""
     try:
         found = path.stat()

@@ -123,10 +123,8 @@ def _begin(
         )
         if earlier is not None:
             if earlier["payload_sha256"] != digest:
-                raise RequestIdReused(
-                    FieldViolation(
-                        "request_id", "was already used for other requests; choose a new UUID."
-                    )
+                raise RequestIdReused.of(
+                    "request_id", "was already used for other requests; choose a new UUID."
                 )
             return _earlier(transaction, earlier["batch_id"])
     batch = BegunBatch(uuid4())

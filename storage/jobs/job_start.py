@@ -14,7 +14,6 @@ from uuid import UUID
 
 from storage import sql
 from storage.errors import (
-    FieldViolation,
     InvalidRequest,
     LimitReached,
     RequestIdReused,
@@ -199,11 +198,8 @@ def required(request: StartRequest, answer: StartAnswer) -> JobView:
     Raises RequestIdReused, LimitReached or InvalidRequest for a refused request.
     """
     if answer.how is How.REQUEST_ID_REUSED:
-        raise RequestIdReused(
-            FieldViolation(
-                "request_id",
-                "was already used with other values; choose a new UUID for a new request.",
-            )
+        raise RequestIdReused.of(
+            "request_id", "was already used with other values; choose a new UUID for a new request."
         )
     if answer.how is How.NO_SEAT:
         raise LimitReached("jobs_at_once", request.client, request.jobs_at_once or 0)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import peewee
 
-from storage.errors import FieldViolation, RequestIdReused
+from storage.errors import RequestIdReused
 from storage.models import Request
 from storage.postgres.database import Database, Transaction
 
@@ -34,8 +34,8 @@ def was_done(
         .dicts()
     )
     if earlier and earlier["payload_sha256"] != _payload_sha256(method, job_id):
-        raise RequestIdReused(
-            FieldViolation("request_id", "was already used for another request; choose a new UUID.")
+        raise RequestIdReused.of(
+            "request_id", "was already used for another request; choose a new UUID."
         )
     return earlier is not None
 

@@ -17,6 +17,7 @@ from peewee import SQL, Case, fn
 
 from storage.models import Court
 from storage.models.base import time_after
+from storage.portal.outcomes import FailureEffect
 from storage.postgres.database import Transaction
 
 PROBE_FACTOR = 2
@@ -38,25 +39,12 @@ class ProbePolicy:
     burst: int = 4
 
 
-@dataclass(frozen=True, slots=True)
-class OpenCircuit:
-    """An open breaker.
-
-    `wait_s`: seconds until the next probe. `is_long`: `patience_s` is over. `client`: the only
-    client that it stops; None: it stops all.
-    """
-
-    wait_s: float
-    is_long: bool
-    client: str | None
-
-
 def record_failure(
     transaction: Transaction, court: str, client: str, *, since: datetime, policy: ProbePolicy
-) -> OpenCircuit | None:
+) -> FailureEffect:
     """Count a failure of an item of `client` that failed `since`.
 
-    Return None while the breaker is closed for the client.
+    If the breaker is open for the client, the effect has the time of the next probe.
     """
     now = fn.clock_timestamp()
     wait_s = fn.least(
@@ -90,5 +78,5 @@ def record_failure(
         .dicts()
     )
     if row is None or row["wait_s"] is None:
-        return None
-    return OpenCircuit(max(0.0, row["wait_s"]), row["is_long"], row["client"])
+        return FailureEffect(failing_since=since)
+    return FailureEffect(max(0.0, row["wait_s"]), row["is_long"], since, row["client"])

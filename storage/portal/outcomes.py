@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -20,6 +21,21 @@ class RefusedScope(StrEnum):
     COURT_BUDGET = "COURT_BUDGET"
     CASE = "CASE"
     JOB = "JOB"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureEffect:
+    """The effect of a failed request on all workers, or on those that serve `client`.
+
+    `wait_s`: seconds before the same item may be requested again; if set, the attempt does not
+    count. `is_long`: the court has been away for longer than `patience_s` of ProbePolicy.
+    `failing_since`: the time from which the portal answered this item with its own failures only.
+    """
+
+    wait_s: float | None = None
+    is_long: bool = False
+    failing_since: datetime | None = None
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from storage import sql
 from storage.errors import AttemptError, PermanentError, TooFast, TransientError
 from storage.models import Court, Job
 from storage.portal import circuit_breaker, slots, throttle
+from storage.portal.outcomes import FailureEffect
 from storage.portal.request_claims import CourtProbe
 from storage.portal.retries import RetryPolicy
 from storage.portal.slots import court_of
@@ -19,21 +20,6 @@ from storage.postgres.database import Database, Transaction
 
 # The reason for 502, 503, 504, broken connections and timeouts.
 AWAY = "PORTAL_UNAVAILABLE"
-
-
-@dataclass(frozen=True, slots=True)
-class FailureEffect:
-    """The effect of a failed request on all workers, or on those that serve `client`.
-
-    `wait_s`: seconds before the same item may be requested again; if set, the attempt does not
-    count. `failing_since`: the time from which the portal answered this item with its own failures
-    only.
-    """
-
-    wait_s: float | None = None
-    is_long: bool = False
-    failing_since: datetime | None = None
-    client: str | None = None
 
 
 def record_success(transaction: Transaction, slot_token: UUID) -> None:
@@ -57,15 +43,15 @@ def record_portal_failure(
     `client`: of the item's job. `refusals`: how many times in a row the portal asked for a pause
     for this item.
     """
-    now = transaction.now()
+    began = since or transaction.now()
     if isinstance(error, TooFast):
         is_own = throttle.is_document_specific(transaction, error, since=since, refusals=refusals)
         if is_own:
             slots.release(transaction, lease)
-            return FailureEffect(failing_since=since or now)
+            return FailureEffect(failing_since=began)
         pause = throttle.back_off(transaction, lease, client, error, policy.pauses)
         slots.release(transaction, lease)
-        return FailureEffect(pause.wait_s, failing_since=since or now, client=pause.client)
+        return replace(pause, failing_since=began)
     if isinstance(error, PermanentError) and not error.is_requested:
         slots.release(transaction, lease)
         return FailureEffect()
@@ -74,13 +60,9 @@ def record_portal_failure(
         return FailureEffect()
     lingers = isinstance(error, TransientError) and not error.is_answered
     (slots.release_after_delay if lingers else slots.release)(transaction, lease)
-    began = since or now
-    away = circuit_breaker.record_failure(
+    return circuit_breaker.record_failure(
         transaction, court, client, since=began, policy=policy.probes
     )
-    if away is None:
-        return FailureEffect(failing_since=began)
-    return FailureEffect(away.wait_s, away.is_long, began, client=away.client)
 
 
 def record_probe(

@@ -14,6 +14,7 @@ from uuid import UUID
 from storage import sql
 from storage.errors import TooFast
 from storage.models import PortalThrottle
+from storage.portal.outcomes import FailureEffect
 from storage.portal.slots import PORTAL
 from storage.postgres.database import Transaction
 
@@ -33,17 +34,9 @@ class PausePolicy:
     at_once: int = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """A pause of `wait_s` seconds. `client`: the only client that it stops; None: it stops all."""
-
-    wait_s: float
-    client: str | None
-
-
 def back_off(
     transaction: Transaction, lease: UUID, client: str, error: TooFast, policy: PausePolicy
-) -> Pause:
+) -> FailureEffect:
     """Pause requests because the request of the claim `lease`, for a job of `client`, was refused.
 
     The pause lasts as long as the portal requested. If the portal named no time, it lasts `base_s`
@@ -60,7 +53,7 @@ def back_off(
         at_once=policy.at_once,
         spread=1 + random.uniform(0, SPREAD),
     )
-    return Pause(max(0.0, float(row["wait_s"])), row["paused_client"])
+    return FailureEffect(max(0.0, float(row["wait_s"])), client=row["paused_client"])
 
 
 def is_document_specific(
