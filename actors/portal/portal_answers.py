@@ -71,7 +71,7 @@ def _unauthorized(refusal: ErrorAnswer) -> AttemptError:
         return _no_access()
     if refusal.body is None:
         # Only the body shows whether the token or the case is the cause.
-        return TransientError("PORTAL_UNAVAILABLE", "The portal's answer is incomplete.")
+        return _incomplete()
     return PermanentError(CREDENTIALS_REJECTED, "The portal does not accept the credentials.")
 
 
@@ -91,7 +91,13 @@ def _forbidden(refusal: ErrorAnswer) -> AttemptError:
 def _not_found(refusal: ErrorAnswer) -> AttemptError:
     if refusal.is_json:
         return not_found()
+    if refusal.body is None and "Content-Type" not in refusal.headers:
+        return _incomplete()
     return PermanentError("PORTAL_ERROR", "The portal has no such address.")
+
+
+def _incomplete() -> AttemptError:
+    return TransientError("PORTAL_UNAVAILABLE", "The portal's answer is incomplete.")
 
 
 def _too_fast(refusal: ErrorAnswer) -> AttemptError:

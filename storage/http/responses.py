@@ -24,6 +24,7 @@ INTERIM_MAX = 1_000
 INTERIM_MAX_BYTES = 256 * 1024
 INTERIM_MAX_S = 60.0
 
+_CUT = "The head of the answer is not complete."
 _BODYLESS = (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED)
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
@@ -35,9 +36,12 @@ def parse_fields(file: BinaryIO) -> http.client.HTTPMessage:
     Raises http.client.HTTPException if there are too many fields, or one is too long.
     """
     lines: list[bytes] = http.client._read_headers(file)  # type: ignore[attr-defined]
-    return _plain(lines) or email.parser.Parser(_class=http.client.HTTPMessage).parsestr(
+    message = _plain(lines) or email.parser.Parser(_class=http.client.HTTPMessage).parsestr(
         b"".join(lines).decode("iso-8859-1")
     )
+    # The connection ended within the head: other fields may be missing.
+    message.is_cut = lines[-1] not in _END  # type: ignore[attr-defined]
+    return message
 
 
 def _plain(lines: list[bytes]) -> http.client.HTTPMessage | None:
@@ -78,22 +82,23 @@ class InterimFlood(http.client.HTTPException):
     """The server sent more interim answers than any server has a reason to send."""
 
 
-class ContradictoryLengths(http.client.HTTPException):
-    """The head contains several lengths for one body."""
+class UnknownEnd(http.client.HTTPException):
+    """The head contains several lengths for one body, or is not complete."""
 
 
 class _NoBody:
     """Replace the socket's file of http.client if the head does not define the body's end.
 
-    The head of the answer stays valid: a receiver of webhooks has answered.
+    The status of the answer stays valid: a receiver of webhooks has answered.
     """
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    def __init__(self, file: io.BufferedReader, why: str) -> None:
         self._file = file
+        self._why = why
 
     def read(self, *_: object) -> NoReturn:
-        """Raise ContradictoryLengths."""
-        raise ContradictoryLengths("The lengths of the body differ.")
+        """Raise UnknownEnd."""
+        raise UnknownEnd(self._why)
 
     read1 = readinto = readline = peek = read
 
@@ -143,7 +148,10 @@ class FinalResponse(http.client.HTTPResponse):
         return self._is_reusable
 
     def begin(self) -> None:
-        """Read the head. Raises NoAnswer, InterimFlood, TimeoutError, or http.client's errors."""
+        """Read the head.
+
+        Raises NoAnswer, InterimFlood, TimeoutError, UnknownEnd, or http.client's errors.
+        """
         _begin(self)
         if self.headers.defects:
             self._read_lost_fields()
@@ -156,6 +164,8 @@ class FinalResponse(http.client.HTTPResponse):
         elif self.chunked:
             self._chunks = ChunkedBody(self.fp)
             self.fp = cast("io.BufferedReader", self._chunks)
+        if getattr(self.headers, "is_cut", False):
+            self._refuse_cut_head()
 
     def _read_status(self) -> tuple[str, int, str]:
         self._await_first_byte()
@@ -217,12 +227,23 @@ class FinalResponse(http.client.HTTPResponse):
         if len(lengths) > 1:
             # With these fields, urllib3 would refuse the whole answer.
             del self.headers["Content-Length"]
-            self.fp = cast("io.BufferedReader", _NoBody(self.fp))
+            self._refuse_body("The lengths of the body differ.")
             return
         codings = ",".join(self.headers.get_all("Transfer-Encoding", ["identity"]))
         is_plain = {coding.strip().lower() for coding in codings.split(",")} <= {"identity", ""}
         if self.length is None and is_plain and all(map(_NUMBER.fullmatch, lengths)):
             self.length = int(lengths.pop()) if lengths else None
+
+    def _refuse_cut_head(self) -> None:
+        self._is_plain = False
+        if self._is_head:
+            # The fields are all of the answer.
+            raise UnknownEnd(_CUT)
+        if self.fp:
+            self._refuse_body(_CUT)
+
+    def _refuse_body(self, why: str) -> None:
+        self.fp = cast("io.BufferedReader", _NoBody(self.fp, why))
 
     def _has_plain_framing(self) -> bool:
         """Return whether the head defines the body's end in exactly one way."""

@@ -608,6 +608,7 @@ def test_a_silent_server_ends_by_the_read_timeout() -> None:
             *(PermanentError, "NO_ACCESS", None),
         ),
         (_answer("401 No"), PermanentError, "CREDENTIALS_REJECTED", None),
+        (b"HTTP/1.1 404 No\r\nContent-Ty", TransientError, "PORTAL_UNAVAILABLE", False),
         (
             _answer("401 No", b"x").replace(b"gth: 1", b"gth: 9"),
             *(TransientError, "PORTAL_UNAVAILABLE", False),

@@ -242,6 +242,22 @@ def test_an_answer_whose_lengths_differ_has_a_head_but_no_body(*, at_once: bool)
     assert server.connections == 2
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "HEAD"])
+@pytest.mark.parametrize(
+    "length", [b"", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n"]
+)
+@pytest.mark.parametrize("rest", [b"", b"X-Next: 1\r\n", b"Content-Ty"])
+def test_an_answer_whose_head_is_cut_is_not_whole(method: str, length: bytes, rest: bytes) -> None:
+    def script(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 200 OK\r\n" + length + rest)
+        exchange.close()
+
+    with _serving(script) as (_, pool):
+        for at_once in (False, True):
+            with pytest.raises(urllib3.exceptions.ProtocolError):
+                _get(pool, method, at_once=at_once)
+
+
 def test_an_answer_behind_that_of_head_is_not_the_next_ones() -> None:
     head = answer(BODY).removesuffix(BODY)
     with _serving(_sends(head + answer(OTHER), head, answer(b"next"))) as (server, pool):
