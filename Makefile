@@ -39,7 +39,7 @@ client: $(READY) ## a token for a client, NAME=...; SECRET=new for a webhook sec
 
 # Kept bytecode halves the start of each process, and the tests start some hundreds.
 test: $(READY) ## all tests, against the real servers
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist loadfile
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-debian: $(READY) ## a case on Debian's PostgreSQL and Redis, with the documented rights; they must be installed
 	$(BIN)/python -m pytest -q tests/debian/debian.py

@@ -52,6 +52,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of processes of `make test`: one for each processor, from 4 to 8.
+
+    Tests wait often, so fewer would leave processors idle. Each process has servers of its own.
+    """
+    return min(8, max(4, os.cpu_count() or 4))
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedule | None:
     """Return the scheduler that assigns files to processes for `--dist loadfile`."""
     if config.option.dist != "loadfile":
