@@ -31,7 +31,7 @@ _IN_SQL = "LANGUAGE sql"
 _VALUES: dict[str, dict[str, object]] = {
     "changed_documents": {"ids": [uuid4()], "after": [1], "up_to": [9]},
     "lock_objects": {"keys": ["a"]},
-    "missing_settings": {"names": ["jit"], "values": ["off"], "unset": ["on"]},
+    "missing_settings": {"names": ["jit"], "values": ["off"], "unset": ["on"], "pins": True},
     "name_sweep_candidates": {"keys": ["a"]},
     "newest_jobs": {"clients": ["a"], "process_numbers": ["1"]},
     "note_swept_objects": {"keys": ["a"]},
