@@ -33,6 +33,9 @@ class Leadership:
         self._holder: UUID | None = None
         self._leads_until = 0.0
         self._was_leading = False
+        # Set by the loop after each pass. If it is not set, workers claim by themselves, whatever
+        # else Valkey accepts.
+        self.has_workers = True
         self._thread = threading.Thread(target=self._run, name="leadership", daemon=True)
 
     def start(self) -> None:
@@ -72,7 +75,7 @@ class Leadership:
         holder = self._holder or uuid4()
         begun = time.monotonic()
         try:
-            leads = process_rows.lead(self._database, holder, sends=self._can_send())
+            leads = process_rows.lead(self._database, holder, sends=self._sends())
         except ServiceUnavailable as error:
             log.debug("leader's lease not renewed", part=error.part)
             return
@@ -85,6 +88,9 @@ class Leadership:
             self._was_leading = leads
             log.info("scheduler leads" if leads else "scheduler stands by")
             self._changed.set()
+
+    def _sends(self) -> bool:
+        return self._can_send() and self.has_workers
 
     def _give_up(self) -> None:
         holder, self._leads_until = self._holder, 0.0

@@ -85,6 +85,7 @@ class SchedulerLoop:
     def _lead(self, term: UUID, stop: threading.Event) -> None:
         state, reader = SchedulerState(self.limits), self.make_reader()
         self.places.begin_term()
+        self.leadership.has_workers = True
         next_at: float | None = None
         pace = Pace(reader.clock.local())
         while not stop.is_set() and self.leadership.term == term:
@@ -100,11 +101,14 @@ class SchedulerLoop:
                 self.places.offer(state, reader.clock.now())
                 self.on_pass(reader.clock.local() - begun)
                 self.outages.succeeded(PROPOSE)
+                self.leadership.has_workers = state.reach.has_workers
             except ServiceUnavailable:
                 # Already logged, by the part that noticed it.
                 stop.wait(OUTAGE_WAIT_S)
             except (redis.RedisError, dramatiq.BrokerError) as error:
                 self.outages.failed(PROPOSE, meaning(error.__cause__ or error.__context__ or error))
+                # Valkey may refuse the hints or a queue only.
+                self.leadership.has_workers = False
                 stop.wait(OUTAGE_WAIT_S)
 
     def _receive(self, state: SchedulerState, reader: Reader, next_at: float | None) -> None:

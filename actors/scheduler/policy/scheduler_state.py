@@ -27,6 +27,7 @@ from actors.scheduler.policy.estimator import Estimator
 from actors.scheduler.policy.fairness.budget_queue import BudgetClaimant, BudgetQueue
 from actors.scheduler.policy.fairness.fair_queue import FairQueue
 from actors.scheduler.policy.fairness.tag_heap import TagHeap
+from actors.scheduler.policy.reach import Reach
 from actors.scheduler.policy.run_state import RememberedRun, RunState
 from actors.scheduler.policy.slot_table import Charge, SlotTable
 from actors.scheduler.policy.window import Proposal, Window
@@ -58,6 +59,7 @@ class SchedulerState:
         self.runs = RunState()
         self.slots = SlotTable()
         self.window = Window()
+        self.reach = Reach()
         self.estimator = Estimator()
         self.backoff = Backoff()
         self.portal = PortalRow(0)
@@ -121,7 +123,7 @@ class SchedulerState:
         self.refresh(touched | self.blocked.release_case(hint.job.case), now)
 
     def _begin(self, hint: SliceBegun, now: float) -> None:
-        proposal = self._drop(hint.proposal_id)
+        proposal = self._answered(hint.proposal_id)
         run = self.runs.get(hint.job_id)
         court = run.row.court if run else proposal.court if proposal else None
         if court is not None and not self.runs.has_ended(hint.token):
@@ -141,7 +143,7 @@ class SchedulerState:
         self.refresh(self.runs.begin(hint, now) | {hint.job_id}, now)
 
     def _refuse(self, hint: ProposalRefused, now: float) -> None:
-        proposal = self._drop(hint.proposal_id)
+        proposal = self._answered(hint.proposal_id)
         run = self.runs.get(hint.job_id)
         if run is not None and hint.is_empty:
             self.runs.answer(run, has_more=False, next_not_before=hint.until, now=now)
@@ -180,6 +182,12 @@ class SchedulerState:
         self.slots.note_charge(token, charge)
         self.queue.charge(job_id, slot_s)
 
+    def _answered(self, proposal_id: UUID | None) -> Proposal | None:
+        """Remove an answered proposal, None if it was not there: it may have expired before."""
+        if proposal_id is not None:
+            self.reach.answered()
+        return self._drop(proposal_id)
+
     def _drop(self, proposal_id: UUID | None) -> Proposal | None:
         """Remove a proposal from the window. Return its charge, None if it was not there."""
         proposal = self.window.take(proposal_id)
@@ -194,6 +202,7 @@ class SchedulerState:
         for proposal_id in self.window.expired(now):
             proposal = self._drop(proposal_id)
             if proposal is not None:
+                self.reach.expired(now)
                 self.refresh({proposal.job_id}, now)
 
     def wake(self, now: float) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from actors.hints.hints import PROPOSAL_AGE_S, Hint, JobWanted, ProposalRefused, SliceBegun
 from actors.scheduler.policy.backoff import FIRST_DELAY_S, MAX_DELAY_S, Backoff
 from actors.scheduler.policy.dispatcher import Plan
+from actors.scheduler.policy.reach import Reach
 from actors.scheduler.policy.window import Proposal, Window
 from storage.portal.outcomes import RefusedScope
 from storage.scheduling.row_values import PortalRow
@@ -190,3 +191,22 @@ def test_the_rate_counts_what_is_outstanding() -> None:
     assert window.free_requests(portal, window.rate_opens_at(portal, 5.0)) == 0
     window.take(UUID(int=1))
     assert window.free_requests(portal._replace(next_request_at=5.15), 5.0) == 9
+
+
+def test_workers_that_answer_no_proposal_for_long_are_out_of_reach() -> None:
+    reach = Reach()
+    found = []
+    # A few proposals that expire together, or at long intervals with answers between, show nothing.
+    for now in (1.0, 1.0, 1.5):
+        reach.expired(now)
+    found.append(reach.has_workers)
+    reach.answered()
+    reach.expired(9.0)
+    found.append(reach.has_workers)
+    # Those that expire again and again without an answer do.
+    for now in (10.0, 11.0, 12.0):
+        reach.expired(now)
+    found.append(reach.has_workers)
+    reach.answered()
+    found.append(reach.has_workers)
+    assert found == [True, True, False, True]
