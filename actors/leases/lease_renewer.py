@@ -110,26 +110,27 @@ class LeaseRenewer:
     def _add(self, lease: UUID, on_lost: Callable[[], None]) -> _Holder:
         holder = _Holder(on_lost, structlog.contextvars.get_contextvars())
         with self._lock:
+            # First: a lease that is never renewed and never guarded must not be held.
+            self._start_threads()
             if not self._holders:
                 self._renewed_at = time.monotonic()
             self._holders.setdefault(lease, []).append(holder)
-            self._start_threads()
         self._has_leases.set()
         if self.is_stopping:
             _call(on_lost)
         return holder
 
     def _start_threads(self) -> None:
-        if self._threads:
-            return
-        for name, run in (
+        wanted = (
             ("lease-renewer", self._run_renewals),
             ("lease-guard", self._run_guard),
             ("slice-timer", self._run_timers),
-        ):
+        )
+        # Those that the machine refused before are started now.
+        for name, run in wanted[len(self._threads) :]:
             thread = threading.Thread(target=run, name=name, daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _run_renewals(self) -> None:
         while True:

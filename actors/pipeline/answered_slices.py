@@ -53,10 +53,19 @@ class AnsweredSlices:
         with self._lock:
             self._due |= dict.fromkeys(tokens, due)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="free-slots", daemon=True)
-                self._thread.start()
+                self._start_thread()
             if self._looks_at is None or due < self._looks_at:
                 self._lock.notify_all()
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._run, name="free-slots", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The next round frees the slots, and the next slice tries again.
+            log.warning("slots not freed yet", slots=len(self._due), error=str(error))
+        else:
+            self._thread = thread
 
     def take_all(self) -> list[UUID]:
         """Take the tokens of the slots that the caller's round frees."""

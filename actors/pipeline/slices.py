@@ -148,10 +148,12 @@ class SliceRunner:
         with progress.lock:
             if progress.is_requested or not progress.fetched:
                 return
-            progress.storing = threading.Thread(
+            storing = threading.Thread(
                 target=self._store_beside, args=(progress,), name="slice-store", daemon=True
             )
-            progress.storing.start()
+            # If the machine refuses it, the slice stores the files at its end.
+            storing.start()
+            progress.storing = storing
 
     def _store_beside(self, progress: _Progress) -> None:
         try:

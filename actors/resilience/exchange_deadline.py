@@ -109,10 +109,12 @@ class Watchdog:
 
     def _add(self, deadline: Deadline) -> None:
         with self._lock:
-            self._running.add(deadline)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+                # The machine may refuse it: then there is none, and this exchange does not begin.
+                thread.start()
+                self._thread = thread
+            self._running.add(deadline)
         self._wake.set()
 
     def _run(self) -> None:

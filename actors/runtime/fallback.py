@@ -91,7 +91,13 @@ class FallbackPolling:
             if self._running + 1 >= self._threads or self._stopping.is_set():
                 return
             self._running += 1
-        threading.Thread(target=self._run_more, name=self._name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run_more, name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            # The machine has no room for it. The caller has found work, and must do it.
+            log.warning("no further thread polls", error=str(error))
+            with self._lock:
+                self._running -= 1
 
     def _run_more(self) -> None:
         try:

@@ -46,9 +46,17 @@ class ChangePublisher:
         with self._lock:
             self._news[job_id] = max(revision, self._news.get(job_id, 0))
             if not self._is_running:
-                self._is_running = True
-                threading.Thread(target=self._run, name="wake-ups", daemon=True).start()
+                self._is_running = self._start_thread()
         self._has_news.set()
+
+    def _start_thread(self) -> bool:
+        try:
+            threading.Thread(target=self._run, name="wake-ups", daemon=True).start()
+        except RuntimeError as error:
+            # The machine has no room for it now. The caller has committed, and must not fail.
+            log.warning("wake-ups not sent", error=str(error))
+            return False
+        return True
 
     def _run(self) -> None:
         self._unheard = 0
