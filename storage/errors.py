@@ -30,6 +30,17 @@ from dataclasses import dataclass
 from typing import Self
 
 
+def printable(text: str) -> str:
+    """Return the text with a question mark for each character that is not printable.
+
+    PostgreSQL stores no NUL and no half of a surrogate pair, and a terminal obeys control
+    characters.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a job or document failed: the contract's Error as plain values.
@@ -295,8 +306,8 @@ class ServiceUnavailable(AutosError):
         """
         super().__init__(f"{part} is not available right now.")
         self.part = part
-        self.code = code
-        self.answer = answer
+        self.code = printable(code)
+        self.answer = printable(answer)
 
     @property
     def detail(self) -> str:

@@ -129,7 +129,8 @@ class Spool:
     def owner(self) -> str:
         """Return the id of the installation that owns the files' rows, empty if none is set."""
         with suppress(FileNotFoundError):
-            return (self._folder / OWNER_FILE).read_text().strip()
+            # After a power failure it may hold any bytes.
+            return (self._folder / OWNER_FILE).read_text(errors="replace").strip()
         return ""
 
     def take(self, installation_id: UUID) -> None:

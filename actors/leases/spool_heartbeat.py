@@ -57,7 +57,7 @@ class Heartbeat:
     def beat(self) -> None:
         """Record once that the spool is alive and, if so, why it accepts no more files."""
         try:
-            trouble = self._spool.trouble() or self._foreign()
+            trouble = self._spool.trouble() or self._safely_foreign()
             if trouble != self._logged_problem:
                 log.warning("spool", trouble=trouble or "over")
                 self._logged_problem = trouble
@@ -65,6 +65,13 @@ class Heartbeat:
         except ServiceUnavailable as error:
             # The outage itself is logged once; a line for each heartbeat would bury it.
             log.debug("no heartbeat", part=error.part)
+
+    def _safely_foreign(self) -> str:
+        try:
+            return self._foreign()
+        except OSError as error:
+            # Without a heartbeat the files would be taken back and requested again.
+            return f"The folder of the spool cannot be used: {error.strerror}."
 
     def _foreign(self) -> str:
         """Return why the files are not this installation's; empty if they are.

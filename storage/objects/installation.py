@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from storage.errors import printable
 from storage.models import Installation
 from storage.models.base import fields_of
 from storage.objects.object_names import MARK
@@ -20,6 +21,8 @@ from storage.postgres.database import Database
 
 ADOPT = "`python -m storage.release --adopt-bucket`"
 OWNER_CAP = 80
+# A longer number is no beat: a bigint does not hold it.
+BEAT_DIGITS = 18
 NO_ROW = "The database names no installation: run `python -m storage.release`."
 
 
@@ -70,14 +73,16 @@ def beat_key(objects: Objects, installation_id: UUID) -> str:
 def owner(objects: Objects) -> str | None:
     """Return the id in the bucket's mark; None without a mark. Raises ServiceUnavailable."""
     mark = objects.read(mark_key(objects))
+    if mark is None:
+        return None
     # It is in sentences and in a row. The page of a proxy would be long.
-    return None if mark is None else " ".join(mark.decode(errors="replace").split())[:OWNER_CAP]
+    return printable(" ".join(mark.decode(errors="replace").split())[:OWNER_CAP])
 
 
 def beat_of(objects: Objects, installation_id: UUID) -> int | None:
     """Return the beat that the bucket holds for an installation, None without one."""
     number = (objects.read(beat_key(objects, installation_id)) or b"").strip()
-    return int(number) if number.isdigit() else None
+    return int(number) if number.isdigit() and len(number) <= BEAT_DIGITS else None
 
 
 def disagreement(database: Database, objects: Objects) -> str:

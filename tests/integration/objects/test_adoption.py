@@ -305,6 +305,34 @@ def test_a_page_in_place_of_a_mark_is_cut_in_the_sentence(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("mark", [b"", b"\0" * 36, b"\x1b[31m\0", b"\xff\xfe", "\u202e".encode()])
+def test_a_mark_of_any_bytes_stops_the_sweeps_with_a_sentence(
+    database: Database, bucket: Objects, mark: bytes
+) -> None:
+    adoption.claim(database, bucket)
+    bucket.write(installation.mark_key(bucket), mark)
+
+    trouble = installation.beat(database, bucket)
+
+    assert trouble.startswith("The bucket adoptions belongs to another installation, ")
+    assert trouble.isprintable()
+    assert installation.troubles(database) == [trouble]
+
+
+@pytest.mark.parametrize("beat", [b"9" * 19, b"9" * 5_000, b"-1", b"\0", "\u0662".encode()])
+def test_an_adoption_cures_a_beat_of_any_bytes(
+    database: Database, bucket: Objects, beat: bytes
+) -> None:
+    adoption.claim(database, bucket)
+    ours = installation.ensure(database).installation_id
+    bucket.write(installation.beat_key(bucket, ours), beat)
+    assert "run `python -m storage.release --adopt-bucket`" in installation.beat(database, bucket)
+
+    adoption.adopt(database, bucket)
+
+    assert installation.beat(database, bucket) == ""
+
+
 def test_rows_under_a_longer_prefix_are_elsewhere(
     database: Database, bucket: Objects, own_store: ObjectStore
 ) -> None:

@@ -11,11 +11,14 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
+from storage import refusals
 from storage.errors import ServiceRefused, ServiceUnavailable, StoreRefused
 from storage.objects.object_store import Objects
 from storage.objects.store_address import ObjectStore
 from storage.objects.store_connection import StoreCheck
 from storage.objects.uploads import Upload
+from storage.postgres.database import Database
+from storage.refusals import STORE, RefusalWatch
 from tests.network.store_proxy import No, StoreProxy, store_proxy
 
 KEY = f"any/processos/{'1' * 20}/documentos/{uuid4()}/{'0' * 16}.pdf"
@@ -101,6 +104,19 @@ def test_code_and_message_of_a_refusal_are_read_from_every_body(
     assert refused.value.code == code
     assert answer in refused.value.answer
     assert [line["code"] for line in lines if line["event"] == "part refuses"] == [code]
+
+
+def test_a_refusal_in_any_characters_has_its_row_and_its_sentence(
+    store: ObjectStore, proxy: StoreProxy, database: Database
+) -> None:
+    proxy.rule = lambda *_: No(403, page=b"no\0 entry\x1b[31m\r\n", content_type="text/plain")
+    watch = RefusalWatch(STORE, database)
+    bucket = Objects(replace(store, endpoint_url=proxy.url), max_connections=1, watch=watch)
+
+    with pytest.raises(StoreRefused):
+        _put(bucket)
+
+    assert refusals.troubles(database, STORE) == ["S3 refuses PUT: HTTP 403 (no? entry?[31m)."]
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from grpc_health.v1 import health, health_pb2
 
-from actors.leases.spool_heartbeat import Heartbeat
+from actors.leases.spool_heartbeat import FOREIGN, Heartbeat
 from dev.embedded.embedded_servers import EmbeddedServers
 from server.part_health import BUCKET, PORTAL, SPOOL, watch_troubles
 from server.runtime.background import Background
@@ -20,7 +20,7 @@ from storage.objects import installation
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate
 from storage.scheduling import reconciliation
-from storage.spool import UNKNOWN_SIZE_BYTES, Spool
+from storage.spool import OWNER_FILE, UNKNOWN_SIZE_BYTES, Spool
 from tests.databases import create_database
 from tests.integration.harness import factories
 
@@ -40,6 +40,23 @@ def test_a_full_spool_is_reported_and_so_is_its_end(database: Database, tmp_path
     Heartbeat(database, spool).beat()
     assert problems() == []
     assert asyncio.run(_health(SPOOL, problems)) == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_spool_with_an_unreadable_owner_stays_alive_and_accepts_no_files(
+    database: Database, spool: Spool, tmp_path: Path
+) -> None:
+    owner = tmp_path / "spool" / OWNER_FILE
+    problems = partial(reconciliation.spool_problems, database)
+    installation.ensure(database)
+
+    owner.write_bytes(b"\xff" * 36)
+    Heartbeat(database, spool).beat()
+    assert problems() == [FOREIGN]
+
+    owner.unlink()
+    owner.mkdir()
+    Heartbeat(database, spool).beat()
+    assert problems() == ["The folder of the spool cannot be used: Is a directory."]
 
 
 def test_a_rejected_login_is_reported_and_so_is_its_end(database: Database) -> None:
