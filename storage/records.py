@@ -170,13 +170,13 @@ class WebhookRecord(_FromRow):
     position: int
     url: str
     state: str
-    webhook_id: str | None
-    attempt_count: int
-    last_status_code: int
-    last_error: str
-    delivered_time: datetime | None
-    next_attempt_time: datetime | None
-    attempts: tuple[AttemptRecord, ...]
+    webhook_id: str | None = None
+    attempt_count: int = 0
+    last_status_code: int = 0
+    last_error: str = ""
+    delivered_time: datetime | None = None
+    next_attempt_time: datetime | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

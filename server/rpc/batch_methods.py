@@ -185,14 +185,11 @@ def _progress(batch: BatchCounts) -> pb.Progress:
     wanted = sums["total_documents"] - sums["skipped_documents"]
     done = sums["completed_documents"] + sums["failed_documents"] + sums["cancelled_documents"]
     # Without the documents of a case that is not listed yet, the percentage could fall again.
-    return pb.Progress(
-        total_documents=sums["total_documents"] if batch.is_listed else None,
-        completed_documents=sums["completed_documents"],
-        failed_documents=sums["failed_documents"],
-        cancelled_documents=sums["cancelled_documents"],
+    progress = pb.Progress(
+        **sums,
         pending_documents=wanted - done,
-        reused_documents=sums["reused_documents"],
-        skipped_documents=sums["skipped_documents"],
-        stored_bytes=sums["stored_bytes"],
         percent=percent(sums["completed_documents"], wanted if batch.is_listed else None),
     )
+    if not batch.is_listed:
+        progress.ClearField("total_documents")
+    return progress

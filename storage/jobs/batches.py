@@ -26,7 +26,7 @@ from storage.postgres.database import Database, Transaction
 from storage.states import JOB_RUNNING
 
 METHOD = "StartDownloads"
-_SUMMED = (
+SUMMED = (
     "total_documents",
     "completed_documents",
     "failed_documents",
@@ -204,7 +204,7 @@ def counts(database: Database, client: str, batch_id: UUID) -> BatchCounts:
         batch["create_time"],
         batch["refused"] or 0,
         {row["state"]: row["jobs"] for row in rows},
-        {name: sum(int(row[name] or 0) for row in rows) for name in _SUMMED},
+        {name: sum(int(row[name] or 0) for row in rows) for name in SUMMED},
         any(row["listed"] for row in rows)
         and all(row["listed"] == row["jobs"] for row in rows if row["state"] in JOB_RUNNING),
     )
@@ -221,7 +221,7 @@ def _by_state(batch_id: UUID) -> Any:
         .where(BatchItem.batch_id == batch_id, BatchItem.job_id.is_null(False))
         .alias("of_batch")
     )
-    sums = [fn.SUM(getattr(Job, name)).alias(name) for name in _SUMMED]
+    sums = [fn.SUM(getattr(Job, name)).alias(name) for name in SUMMED]
     return (
         Job.select(
             Job.state,

@@ -228,24 +228,25 @@ def as_json(
     )
 
 
+# Fields of a request that start_jobs.sql takes by the same names.
+_AS_GIVEN = (
+    *("client", "process_number", "priority", "max_age_s", "traceparent"),
+    *("refuses_sealed", "retention_s"),
+)
+
+
 def _row(place: int, job_id: UUID, attempt: StartAttempt, rows: ImportRows | None) -> Row:
     request = attempt.request
-    row = {
+    row: Row = {
+        **{name: getattr(request, name) for name in _AS_GIVEN},
         "place": place,
         "job_id": str(job_id),
-        "client": request.client,
-        "process_number": request.process_number,
         "state": request.first_state,
-        "priority": request.priority,
-        "max_age_s": request.max_age_s,
-        "traceparent": request.traceparent,
         "seats": request.jobs_at_once,
         "waiting_seats": request.waiting_jobs,
-        "refuses_sealed": request.refuses_sealed,
         "selections": request.wants.as_values,
         "labels": dict(request.labels),
         "not_before_time": request.not_before_time and request.not_before_time.isoformat(),
-        "retention_s": request.retention_s,
         "may_look": attempt.may_look and attempt.listing is None,
     }
     if request.webhook_url:
@@ -298,18 +299,4 @@ def _waiting_webhooks(job_id: UUID, request: StartRequest) -> tuple[WebhookRecor
     """Return the webhooks of a new job."""
     if request.webhook_url is None:
         return ()
-    return (
-        WebhookRecord(
-            job_id=job_id,
-            position=0,
-            url=request.webhook_url,
-            state=WebhookState.WAITING,
-            webhook_id=None,
-            attempt_count=0,
-            last_status_code=0,
-            last_error="",
-            delivered_time=None,
-            next_attempt_time=None,
-            attempts=(),
-        ),
-    )
+    return (WebhookRecord(job_id, 0, request.webhook_url, WebhookState.WAITING),)

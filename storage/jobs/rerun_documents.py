@@ -8,20 +8,14 @@ from uuid import UUID
 from peewee import Value, fn
 
 from storage.event_counters import DOCUMENTS_ENDED, REUSED
+from storage.listings.listing_import import StoredObject
 from storage.listings.size_limits import SizeLimits
 from storage.models import Document
-from storage.models.base import is_any
+from storage.models.base import fields_of, is_any
 from storage.postgres.database import Row, Transaction
 from storage.states import DocumentState, sources_of
 
-_OF_AN_OBJECT = (
-    Document.object_key,
-    Document.size_bytes,
-    Document.sha256,
-    Document.content_type,
-    Document.extension,
-    Document.doubted_sha256,
-)
+_OF_AN_OBJECT = fields_of(Document, StoredObject)
 NO_ERROR = {"error_reason": None, "error_message": None, "error_is_retryable": None}
 
 

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from peewee import SQL, Value, fn
 
+from storage.listings.listed_case import ListedDocument
 from storage.listings.listing_import import ListingImport, StoredObject, items_of
 from storage.models import Document, Job
 from storage.models.base import fields_of, is_any
@@ -24,17 +25,8 @@ from storage.selections.selection import EVERYTHING, Wants
 from storage.states import DocumentState
 
 _OF_A_LISTING = (
+    *fields_of(Document, ListedDocument),
     Document.document_id,
-    Document.origin_id,
-    Document.name,
-    Document.kind,
-    Document.sequence,
-    Document.instance,
-    Document.filed_local_time,
-    Document.secrecy_level,
-    Document.hrefs,
-    Document.listed_size_bytes,
-    Document.listed_content_type,
     Document.error_reason,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -17,6 +17,8 @@ from storage.postgres.database import Row
 from storage.selections.selection import EVERYTHING, Wants
 from storage.states import DocumentState
 
+# The columns of a row that hold the listed values.
+_LISTED = tuple(f.name for f in fields(ListedDocument) if f.name != "refused_reason")
 REFUSALS = {
     "UNTRUSTED_LINK": "The portal lists this document under a link that is not its own.",
     "NO_LINK": "The portal lists this document without a link to its file.",
@@ -180,19 +182,11 @@ def _row(position: int, item: ImportItem, limits: SizeLimits, *, is_wanted: bool
     elif refusal:
         state = DocumentState.FAILED
     return {
+        **{name: getattr(listed, name) for name in _LISTED},
         "document_id": str(item.document_id),
         # A listing without origin_id was first recorded by a release that did not keep it.
         "origin_id": listed.origin_id or None,
         "position": position,
-        "name": listed.name,
-        "kind": listed.kind,
-        "sequence": listed.sequence,
-        "instance": listed.instance,
-        "filed_local_time": listed.filed_local_time,
-        "secrecy_level": listed.secrecy_level,
-        "hrefs": list(listed.hrefs),
-        "listed_size_bytes": listed.listed_size_bytes,
-        "listed_content_type": listed.listed_content_type,
         "state": state,
         "is_reused": stored is not None,
         **(asdict(stored) if stored else {}),
@@ -211,19 +205,13 @@ def items_of(client: str, process_number: str, rows: Sequence[Row]) -> tuple[Imp
             document_id(client, process_number, row["instance"], row["origin_id"])
             if row["origin_id"]
             else row["document_id"],
-            ListedDocument(
-                instance=row["instance"],
-                origin_id=row["origin_id"] or "",
-                name=row["name"],
-                kind=row["kind"],
-                sequence=row["sequence"],
-                filed_local_time=row["filed_local_time"],
-                secrecy_level=row["secrecy_level"],
-                hrefs=tuple(row["hrefs"]),
-                listed_size_bytes=row["listed_size_bytes"],
-                listed_content_type=row["listed_content_type"],
-                refused_reason=None if row["hrefs"] else row["error_reason"],
-            ),
+            _listed(row),
         )
         for row in rows
     )
+
+
+def _listed(row: Row) -> ListedDocument:
+    values = {name: row[name] for name in _LISTED}
+    values |= {"origin_id": row["origin_id"] or "", "hrefs": tuple(row["hrefs"])}
+    return ListedDocument(**values, refused_reason=None if row["hrefs"] else row["error_reason"])

@@ -29,7 +29,6 @@ from storage.states import JobState
 
 # `claim_any` is refused while the leader's last write to Valkey is younger than this, in seconds.
 SENDS_S = 2.0
-_CLAIM_COLUMNS = tuple(f.name for f in fields(DocumentClaim) if f.name != "slice_token")
 # The largest number of requests in a slice.
 SLICE_REQUESTS = 8
 
@@ -103,6 +102,14 @@ class EndedJob:
     due_webhooks: Sequence[int]
 
 
+def _columns(record: type, *others: str) -> tuple[str, ...]:
+    """Return the fields of a record, without `others`: a claim's row has them by the same names."""
+    return tuple(field.name for field in fields(record) if field.name not in others)
+
+
+_OF_SLICE = _columns(Slice, "token", "documents", "every_s")
+_OF_DOCUMENT = _columns(DocumentClaim, "slice_token")
+_OF_LISTING = _columns(ListingClaim, "lease", "begins_in_s", "usual_s", "wants")
 Claimed = Slice | ListingClaim | CourtProbe | EndedJob | ClaimRefusal
 
 
@@ -168,15 +175,8 @@ def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
             return _slice(rows, token)
         case "LISTING" | "KNOWN_LISTING":
             return ListingClaim(
+                **{name: row[name] for name in _OF_LISTING},
                 lease=token,
-                job_id=row["job_id"],
-                client=row["client"],
-                process_number=row["process_number"],
-                traceparent=row["traceparent"],
-                listed_by=row["listed_by"],
-                is_doubted=row["is_doubted"],
-                has_history=row["has_history"],
-                is_look=row["is_look"],
                 begins_in_s=row["begins_in_s"] or 0.0,
                 usual_s=row["usual_s"] or 0.0,
                 wants=Wants.of(row["selections"]),
@@ -200,27 +200,11 @@ def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
 def _slice(rows: Sequence[Row], token: UUID) -> Slice:
     row = rows[0]
     documents = tuple(
-        DocumentClaim(**{name: each[name] for name in _CLAIM_COLUMNS}, slice_token=token)
+        DocumentClaim(**{name: each[name] for name in _OF_DOCUMENT}, slice_token=token)
         for each in rows
     )
-    return Slice(
-        token=token,
-        documents=documents,
-        every_s=row["every_s"] or 0.0,
-        **{
-            name: row[name]
-            for name in (
-                "job_id",
-                "client",
-                "process_number",
-                "traceparent",
-                "claim_time",
-                "begins_in_s",
-                "has_more",
-                "next_not_before",
-            )
-        },
-    )
+    values = {name: row[name] for name in _OF_SLICE}
+    return Slice(token=token, documents=documents, every_s=row["every_s"] or 0.0, **values)
 
 
 def _random_uuid() -> UUID:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -89,7 +89,8 @@ def _lock(name: str) -> Any:
 
 
 def _upsert(wanted: WatchedCase) -> Any:
-    url = wanted.webhook_url
+    given, url = asdict(wanted), wanted.webhook_url
+    del given["most"]
     now = fn.clock_timestamp()
     # Another interval counts from now. An earlier look stays.
     sooner = Case(
@@ -103,14 +104,8 @@ def _upsert(wanted: WatchedCase) -> Any:
         ),
     )
     return Subscription.insert(
-        client=wanted.client,
-        process_number=wanted.process_number,
-        interval_s=wanted.interval_s,
-        webhook_url=url,
+        **given,
         receiver=url and receiver_of(url),
-        selection=wanted.selection,
-        list_only=wanted.list_only,
-        labels=wanted.labels,
         next_time=time_after(fn.random() * FIRST_LOOK_S),
     ).on_conflict(
         conflict_target=[Subscription.client, Subscription.process_number],

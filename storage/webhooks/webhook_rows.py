@@ -103,22 +103,17 @@ def claim(
     return _delivery(hook, event)
 
 
+_OF_WEBHOOK = ("job_id", "position", "lease", "url", "webhook_id", "client", "receiver")
+_OF_EVENT = ("type", "event_time", "change", "traceparent")
+
+
 def _delivery(hook: Row, event: Row) -> WebhookDelivery:
     return WebhookDelivery(
-        job_id=hook["job_id"],
-        position=hook["position"],
-        lease=hook["lease"],
-        url=hook["url"],
-        webhook_id=hook["webhook_id"],
-        client=hook["client"],
-        receiver=hook["receiver"],
+        **{name: hook[name] for name in _OF_WEBHOOK},
+        **{name: event[name] for name in _OF_EVENT},
         attempt_count=hook["attempt_count"] - hook["earlier_attempt_count"],
-        type=event["type"],
-        event_time=event["event_time"],
         job=event["job"] and JobRecord.of_json(event["job"]),
         documents=tuple(DocumentRecord.of_json(d) for d in event["documents"] or ()),
-        change=event["change"],
-        traceparent=event["traceparent"],
     )
 
 

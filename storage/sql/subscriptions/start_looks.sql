@@ -4,12 +4,13 @@
 -- may_list (whether the client may ask for the case). No look is made up for: the next time counts
 -- from now. It is spread: after the first look by a random part of the interval, later by a
 -- twentieth of it. While the portal is paused, the login refused, the court unavailable or the
--- budget used up, or a job of the case runs that does not wait for its not_before_time, a look waits some minutes. Returns the number of looks started.
+-- budget used up, or a job of the case runs that does not wait for its not_before_time, a look waits
+-- some minutes.
 CREATE FUNCTION autos_start_looks(
     _due jsonb,
     _deadline_s double precision,
     _postponed_s double precision
-) RETURNS integer
+) RETURNS void
 LANGUAGE plpgsql
 SET jit = off
 SET plan_cache_mode = force_generic_plan
@@ -22,7 +23,6 @@ AS $body$
 DECLARE
     asked record;
     watched subscriptions;
-    started integer := 0;
     delay_s double precision;
 BEGIN
     FOR asked IN SELECT * FROM jsonb_to_recordset(_due) AS one(client text, process_number text,
@@ -65,11 +65,9 @@ BEGIN
                 clock_timestamp(), clock_timestamp() + _deadline_s * interval '1 second',
                 asked.refuses_sealed, true)
             ON CONFLICT DO NOTHING;
-            started := started + FOUND::integer;
         END IF;
         UPDATE subscriptions SET next_time = clock_timestamp() + delay_s * interval '1 second'
         WHERE client = asked.client AND process_number = asked.process_number;
     END LOOP;
-    RETURN started;
 END
 $body$;
