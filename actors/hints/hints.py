@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from datetime import datetime
 from types import UnionType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -126,6 +127,11 @@ _TYPES = {
 }
 _ID_FIELDS = {"job_id", "token", "proposal_id"}
 _ID_LIST_FIELDS = {"documents", "spooled", "returned", "job_ids"}
+
+
+def seconds_of(time: datetime | None) -> float | None:
+    """Return a time as hints have it: seconds since 1970."""
+    return None if time is None else time.timestamp()
 
 
 def encode(hint: Hint) -> str:

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from actors.hints.hint_channel import HintSender
-from actors.hints.hints import Ended, JobWanted, SliceBegun
+from actors.hints.hints import Ended, JobWanted, SliceBegun, seconds_of
 from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.job_end import JobEnds
 from actors.pipeline.look_step import LookStep
@@ -82,7 +82,15 @@ class Lister:
         Call `send_end` afterwards. `is_late`: the claim may have expired, so it is given back
         unused. Raises ServiceUnavailable if the process stops while PostgreSQL is unavailable.
         """
-        self.hints.send(SliceBegun(proposal_id, claim.job_id, claim.lease, has_more=False))
+        self.hints.send(
+            SliceBegun(
+                proposal_id,
+                claim.job_id,
+                claim.lease,
+                has_more=False,
+                next_request_at=seconds_of(claim.next_request_time),
+            )
+        )
         begun = monotonic()
         with (
             structlog.contextvars.bound_contextvars(job_id=str(claim.job_id)),

@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 
 from actors.hints.hint_channel import HintSender
-from actors.hints.hints import Ended, SliceBegun
+from actors.hints.hints import Ended, SliceBegun, seconds_of
 from actors.leases.lease_renewer import LeaseRenewer
 from actors.pipeline.request_gate import RequestGate
 from actors.portal.portal_client import Portal
@@ -40,7 +40,13 @@ class Prober:
 
     def probe(self, probe: CourtProbe, *, proposal_id: UUID | None) -> None:
         """Request the listing and record its result for the court."""
-        self.hints.send(SliceBegun(proposal_id, probe.job_id, probe.token))
+        begun = SliceBegun(
+            proposal_id,
+            probe.job_id,
+            probe.token,
+            next_request_at=seconds_of(probe.next_request_time),
+        )
+        self.hints.send(begun)
         with structlog.contextvars.bound_contextvars(job_id=str(probe.job_id)):
             self._probe(probe)
         self.hints.send(Ended(probe.job_id, probe.token))

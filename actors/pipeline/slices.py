@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 
 from actors.hints.hint_channel import HintSender
-from actors.hints.hints import Ended, SliceBegun, SlotFreed
+from actors.hints.hints import Ended, SliceBegun, SlotFreed, seconds_of
 from actors.leases.lease_renewer import LeaseRenewer
 from actors.leases.slice_leases import SliceLeases
 from actors.pipeline.answered_slices import free_after_s
@@ -248,7 +248,8 @@ def _begun(slice_: Slice, proposal_id: UUID | None) -> SliceBegun:
         slice_.token,
         tuple(claim.document_id for claim in slice_.documents),
         has_more=slice_.has_more,
-        next_not_before=slice_.next_not_before.timestamp() if slice_.next_not_before else None,
+        next_not_before=seconds_of(slice_.next_not_before),
+        next_request_at=seconds_of(slice_.next_request_time),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from storage.selections.selection import EVERYTHING, Wants
@@ -15,7 +16,7 @@ class ListingClaim:
     `listed_by`: the job that holds a listing to reuse; None: the portal must be requested.
     `is_doubted`: an earlier answer of the portal lacked documents. `has_history`: the case was
     listed for this client before, so some documents may be stored. `is_look`: the job is the look
-    at a watched case.
+    at a watched case. `next_request_time`: as in Slice.
     """
 
     job_id: UUID
@@ -33,6 +34,7 @@ class ListingClaim:
     usual_s: float = 0.0
     # The documents that the job wanted when the claim was made.
     wants: Wants = EVERYTHING
+    next_request_time: datetime | None = None
 
     @property
     def slot_token(self) -> UUID:

@@ -67,7 +67,8 @@ class Slice:
 
     `token` holds the slot. Request k must not begin before `begins_in_s` + k x `every_s` seconds
     after the claim was answered. `has_more`: another slice could begin now in a free lane.
-    `next_not_before`: the time at which the next document is due again.
+    `next_not_before`: the time at which the next document is due again. `next_request_time`: the
+    first time that no claim has reserved; None without a rate.
     """
 
     token: UUID
@@ -81,17 +82,22 @@ class Slice:
     every_s: float
     has_more: bool
     next_not_before: datetime | None
+    next_request_time: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class CourtProbe:
-    """A listing that only tests whether the court answers, under the slot `token`."""
+    """A listing that only tests whether the court answers, under the slot `token`.
+
+    `next_request_time`: as in Slice.
+    """
 
     token: UUID
     job_id: UUID
     client: str
     process_number: str
     begins_in_s: float
+    next_request_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,7 @@ def _columns(record: type, *others: str) -> tuple[str, ...]:
 
 _OF_SLICE = _columns(Slice, "token", "documents", "every_s")
 _OF_DOCUMENT = _columns(DocumentClaim, "slice_token")
+_OF_PROBE = _columns(CourtProbe, "token")
 _OF_LISTING = _columns(ListingClaim, "lease", "begins_in_s", "usual_s", "wants")
 Claimed = Slice | ListingClaim | CourtProbe | EndedJob | ClaimRefusal
 
@@ -182,9 +189,7 @@ def _answer_of(rows: Sequence[Row], token: UUID) -> Claimed:
                 wants=Wants.of(row["selections"]),
             )
         case "PROBE":
-            return CourtProbe(
-                token, row["job_id"], row["client"], row["process_number"], row["begins_in_s"]
-            )
+            return CourtProbe(token=token, **{name: row[name] for name in _OF_PROBE})
         case "ENDED":
             return EndedJob(row["job_id"], tuple(row["due_webhooks"]))
         case _:

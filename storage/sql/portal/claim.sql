@@ -50,6 +50,8 @@ CREATE FUNCTION autos_claim(
     -- Seconds from now until the first request may begin; each further one after another every_s.
     begins_in_s double precision,
     every_s double precision,
+    -- The first time that no claim has reserved; null without a rate.
+    next_request_time timestamptz,
     -- Whether more documents of the job could begin now if lanes are free, and when the next one
     -- may be tried again.
     has_more boolean,
@@ -331,7 +333,8 @@ BEGIN
     IF _per_minute IS NOT NULL AND NOT is_own_copy THEN
         every_s := 60.0 / _per_minute;
         UPDATE portal SET next_request_time =
-            first_request_time + requests * every_s * interval '1 second';
+            first_request_time + requests * every_s * interval '1 second'
+        RETURNING portal.next_request_time INTO next_request_time;
     END IF;
     begins_in_s := greatest(0, extract(epoch FROM first_request_time - clock_timestamp()));
     job_id := _job_id; client := job.client; process_number := job.process_number;

@@ -27,6 +27,7 @@ CREATE FUNCTION autos_claim_any(
     until_time timestamptz,
     begins_in_s double precision,
     every_s double precision,
+    next_request_time timestamptz,
     has_more boolean,
     next_not_before timestamptz,
     claim_time timestamptz,
@@ -108,8 +109,8 @@ BEGIN
             OR candidate.client || ' ' || candidate.court = ANY(closed_clients)
             OR (candidate.budget_wait_time IS NOT NULL
                 AND closed_budgets && ARRAY['', candidate.court]);
-        FOR answer, scope, reason, court, until_time, begins_in_s, every_s, has_more,
-            next_not_before, claim_time, job_id, revision, client, process_number, traceparent,
+        FOR answer, scope, reason, court, until_time, begins_in_s, every_s,
+            next_request_time, has_more, next_not_before, claim_time, job_id, revision, client, process_number, traceparent,
             lease, document_id, name, href, listed_size_bytes, listed_content_type, listed_by,
             is_doubted, has_history, is_look, usual_s, selections, was_lost, due_webhooks IN
             SELECT * FROM autos_claim(candidate.job_id, _slice, _leases, _at_once, _per_court,

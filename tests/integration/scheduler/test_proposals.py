@@ -23,7 +23,7 @@ from actors.pipeline.listing_step import ListedCase, Lister
 from storage.jobs import job_queries
 from storage.portal.listing_claims import ListingClaim
 from storage.portal.outcomes import RefusedScope
-from storage.portal.slots import Limits
+from storage.portal.slots import Limits, court_of
 from storage.spool import Spool
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
@@ -128,6 +128,23 @@ def test_a_listing_goes_on_with_nothing_that_may_not_begin(pipeline: PipelineHar
     assert isinstance(listed, Ended)
     assert listing.token == listed.token
     assert pipeline.requested_files(number) == [0, 0, 0]
+
+
+def test_what_begins_tells_the_scheduler_how_far_the_rate_is_reserved(
+    pipeline: PipelineHarness,
+) -> None:
+    number = pipeline.sandbox.add_case(documents=3)
+    job_id = pipeline.begin(number)
+    factories.make_quick(pipeline.database, court_of(number))
+    limits = replace(pipeline.worker.context.limits, per_minute=6_000)
+    limited = pipeline.with_limits(limits)
+
+    for count in (1, 3):
+        limited.worker.begin(job_id, count, uuid4(), 0)
+        begun = next(hint for hint in pipeline.hinted() if isinstance(hint, SliceBegun))
+        with pipeline.database.transaction() as transaction:
+            reserved = transaction.only("SELECT next_request_time FROM portal")
+        assert begun.next_request_at == reserved["next_request_time"].timestamp()
 
 
 def test_a_proposal_that_is_too_old_is_neither_begun_nor_answered(
