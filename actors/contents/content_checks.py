@@ -6,18 +6,9 @@ import hashlib
 import re
 
 from actors.contents.content_types import by_name, decide, is_textual, stated_type
+from actors.contents.file_ends import BoxWalk, FileEdges, is_ended
 from actors.contents.json_fields import charset, mime_type, with_charset
-from actors.contents.magic import (
-    JPEG,
-    PDF,
-    PNG,
-    RTF,
-    ZIP,
-    as_utf_8,
-    by_signature,
-    is_html_page,
-    is_text,
-)
+from actors.contents.magic import PDF, as_utf_8, by_signature, is_text
 from actors.contents.non_documents import reject_non_document, reject_page_shell
 from storage.errors import PermanentError, TransientError
 from storage.portal.document_claims import CheckedContent
@@ -31,9 +22,6 @@ _PADDING = b"\0\t\n\x0b\x0c\r "
 _BLANK = b"\xef\xbb\xbf\t\n\r "
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _PAGE_CODINGS = ("application/gzip", "application/zstd")
-_HTML_END = re.compile(rb"</html\s*>\Z", re.I)
-_ZIP_END = b"PK\x05\x06"
-_ZIP_END_BYTES = 22
 
 
 class ContentCheck:
@@ -66,6 +54,7 @@ class ContentCheck:
         # The last bytes before the padding that ends the file, and of that padding.
         self._tail = b""
         self._padding = b""
+        self._boxes = BoxWalk()
         for size in (declared_length, listed_size_bytes):
             refuse_too_large(size or 0, max_bytes)
 
@@ -74,6 +63,7 @@ class ContentCheck:
         self._size_bytes += len(chunk)
         refuse_too_large(self._size_bytes, self._max_bytes)
         self._sha256.update(chunk)
+        self._boxes.feed(chunk)
         self._head += chunk[: _HEAD_BYTES - len(self._head)]
         kept = chunk.rstrip(_PADDING)
         if kept:
@@ -88,7 +78,8 @@ class ContentCheck:
         listed size, content that does not show its format in its first bytes is doubtful: messages
         are texts, and a page in a coding that no header names has no known format. A PDF behind
         a text is doubtful, because a server may have added the text, and so is an image in place of
-        something else. Raises TransientError CORRUPT or NOT_A_DOCUMENT.
+        something else, and a file that does not end where its format places its end. Raises
+        TransientError CORRUPT or NOT_A_DOCUMENT.
         """
         head = bytes(self._head)
         is_proven = self._listed_size_bytes == self._size_bytes
@@ -101,8 +92,7 @@ class ContentCheck:
         self._refuse_other_answers(head, is_proven=is_proven, is_shown=is_shown)
         self._check_size("announced", self._declared_length)
         self._check_size("listed", self._listed_size_bytes)
-        if not is_proven:
-            self._check_end(mime, is_framed)
+        is_whole = is_proven or self._is_whole(mime, is_framed)
         if is_textual(mime):
             mime = with_charset(mime, self._charset)
         return CheckedContent(
@@ -110,7 +100,7 @@ class ContentCheck:
             self._sha256.hexdigest(),
             mime,
             extension,
-            is_doubtful=not (is_proven or (is_at_begin and self._is_supported(mime))),
+            is_doubtful=not (is_proven or (is_whole and is_at_begin and self._is_supported(mime))),
         )
 
     def _is_blank(self, head: bytes) -> bool:
@@ -146,13 +136,27 @@ class ContentCheck:
                 f"The portal sent {self._size_bytes} bytes of a file {how} with {expected}."
             )
 
-    def _check_end(self, mime: str, is_framed: bool) -> None:
-        """Raise TransientError CORRUPT if an unproven file may be cut."""
-        if mime == PDF and not self._is_pdf_ended(is_framed):
-            raise corrupt("The PDF that the portal sent is cut off.")
+    def _is_whole(self, mime: str, is_framed: bool) -> bool:
+        """Return whether an unproven file shows its end, or has none of its own and a known length.
+
+        Raises TransientError CORRUPT if it is a PDF without an end, or if it may be cut and only
+        the end of the connection ended it.
+        """
+        if mime == PDF:
+            if not self._is_pdf_ended(is_framed):
+                raise corrupt("The PDF that the portal sent is cut off.")
+            return True
+        has_end = is_ended(self._edges())
         # A body without framing is complete only if its content proves it.
-        if not (is_framed or self._is_ended(mime)):
+        if not (is_framed or has_end):
             raise corrupt("Nothing confirms that the file is complete.")
+        # A server that lost the rest of a file ends the chunks in order. It has no length to send.
+        return self._declared_length is not None if has_end is None else has_end
+
+    def _edges(self) -> FileEdges:
+        return FileEdges(
+            bytes(self._head), self._tail, self._padding, self._size_bytes, self._boxes
+        )
 
     def _is_pdf_ended(self, is_framed: bool) -> bool:
         """Return whether the PDF's end is there. Other bytes may follow, but no PDF object."""
@@ -160,31 +164,6 @@ class ContentCheck:
             return b"%%EOF" in self._tail[-_PDF_TRAILER_BYTES:]
         _, mark, rest = self._tail.rpartition(b"%%EOF")
         return bool(mark) and not _PDF_OBJECT.search(rest)
-
-    def _is_ended(self, mime: str) -> bool:
-        """Return whether the content of the file shows its end."""
-        tail = self._tail
-        if mime == PDF:
-            return self._is_pdf_ended(is_framed=False)
-        if mime == PNG:
-            return tail.endswith(b"IEND\xaeB\x60\x82")
-        if mime == JPEG:
-            return tail.endswith(b"\xff\xd9")
-        if mime == RTF:
-            return tail.endswith(b"}")
-        kind = by_signature(bytes(self._head[:256])) or ""
-        if kind == ZIP or kind.startswith("application/vnd.oasis"):
-            return _is_zip_end(tail + self._padding)
-        return is_html_page(bytes(self._head)) and _HTML_END.search(tail) is not None
-
-
-def _is_zip_end(tail: bytes) -> bool:
-    """Return whether the last bytes are a zip's end record and the comment that it announces."""
-    start = tail.rfind(_ZIP_END)
-    if start < 0 or start + _ZIP_END_BYTES > len(tail):
-        return False
-    comment = int.from_bytes(tail[start + 20 : start + 22], "little")
-    return start + _ZIP_END_BYTES + comment == len(tail)
 
 
 def refuse_too_large(size_bytes: int, max_bytes: int) -> None:

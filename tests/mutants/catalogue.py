@@ -648,8 +648,8 @@ _BYTES = (
     _mutant(
         "the check of a PDF's trailer",
         "actors/contents/content_checks.py",
-        "        if mime == PDF and not self._is_pdf_ended(is_framed):",
-        "        if False:",
+        "            if not self._is_pdf_ended(is_framed):",
+        "            if False:",
         CONTENTS,
     ),
     _mutant(
@@ -1393,9 +1393,16 @@ _GUEST = (
     _mutant(
         "the doubt about a PDF behind a text",
         "actors/contents/content_checks.py",
-        "(is_at_begin and self._is_supported(mime))",
-        "(is_shown and self._is_supported(mime))",
+        "(is_whole and is_at_begin and self._is_supported(mime))",
+        "(is_whole and is_shown and self._is_supported(mime))",
         EVIDENCE,
+    ),
+    _mutant(
+        "the doubt about a file without its end",
+        "actors/contents/content_checks.py",
+        "(is_whole and is_at_begin and self._is_supported(mime))",
+        "(is_at_begin and self._is_supported(mime))",
+        "tests/unit/contents/test_file_ends.py",
     ),
     _mutant(
         "that pages may be stated beside their list",
