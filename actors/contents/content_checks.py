@@ -93,6 +93,7 @@ class ContentCheck:
         self._check_size("announced", self._declared_length)
         self._check_size("listed", self._listed_size_bytes)
         is_whole = is_proven or self._is_whole(mime, is_framed)
+        may_be_message = not (is_proven or (is_at_begin and self._is_supported(mime)))
         if is_textual(mime):
             mime = with_charset(mime, self._charset)
         return CheckedContent(
@@ -100,7 +101,8 @@ class ContentCheck:
             self._sha256.hexdigest(),
             mime,
             extension,
-            is_doubtful=not (is_proven or (is_whole and is_at_begin and self._is_supported(mime))),
+            is_doubtful=may_be_message or not is_whole,
+            may_be_message=may_be_message,
         )
 
     def _is_blank(self, head: bytes) -> bool:

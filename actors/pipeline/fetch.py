@@ -117,7 +117,7 @@ class DocumentFetcher:
                 deadline=deadline,
                 on_start=lambda size_bytes: file.reserve(size_bytes or 0),
             )
-            if content.is_doubtful:
+            if content.is_doubtful or not claim.listed_size_bytes:
                 # If this raises, the answer leaves no file in the spool.
                 doubts.weigh(self.database, claim, content, self.policy)
         if file.data is not None and not self.is_bucket_ready():

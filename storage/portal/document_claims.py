@@ -80,13 +80,18 @@ class CheckedFile(DocumentLease):
 
 @dataclass(frozen=True, slots=True)
 class CheckedContent:
-    """The result of the checks of a file. `is_doubtful`: no second source confirms the content."""
+    """The result of the checks of a file.
+
+    `is_doubtful`: no second source confirms the content. `may_be_message`: it is doubtful because
+    messages in place of a document come in its kind, too, not only because its end is unknown.
+    """
 
     size_bytes: int
     sha256: str
     content_type: str
     extension: str
     is_doubtful: bool = False
+    may_be_message: bool = False
 
 
 def unrecorded_file(claim: DocumentClaim, content: CheckedContent) -> CheckedFile:

@@ -1,10 +1,12 @@
-"""Doubtful answers: unconfirmed content that is text or has no known format.
+"""Doubtful answers: content that is text, has no known format or end, or came before in the case.
 
 The listing does not give the size of such a document. Portals, firewalls and proxies send texts of
 their own with status 200, in any language. So one such answer proves nothing. Its SHA-256 is stored
 in the document's row, and the document is requested again, later and over another connection. The
-same bytes confirm the content, unless other documents of the case got the same bytes too. A
-document that is stored that way is `unverified`.
+same bytes confirm the content. If other documents of the case got the same bytes, too, a text is
+refused: it is likely to be an error page. A document that is stored that way is `unverified`.
+
+sql/jobs/end_job.sql marks what is left: files with the same bytes that were fetched together.
 """
 
 from __future__ import annotations
@@ -35,11 +37,13 @@ def weigh(
         row = transaction.fetch_one(_known(claim, content.sha256))
     if row is None:
         raise LeaseLost("The claim on this document is over.")
+    if not (content.is_doubtful or row["alike"]):
+        return
     if row["doubted_sha256"] is None:
         raise Doubted("Nothing confirms that this is the document.", content.sha256, is_first=True)
     if row["doubted_sha256"] != content.sha256:
-        raise Doubted("The portal sent a different text than before.", content.sha256)
-    if not row["alike"]:
+        raise Doubted("The portal sent a different file than before.", content.sha256)
+    if not (content.may_be_message and row["alike"]):
         return
     doubt = Doubted(
         "The portal sent the same text for several documents.", content.sha256, is_few=True

@@ -760,8 +760,22 @@ _BYTES = (
     _mutant(
         "the doubt about a text that many documents share",
         "storage/portal/doubts.py",
-        '    if not row["alike"]:',
+        '    if not (content.may_be_message and row["alike"]):',
         "    if True:",
+        DOUBTS,
+    ),
+    _mutant(
+        "the doubt about a file that came before in its case",
+        "storage/portal/doubts.py",
+        'if not (content.is_doubtful or row["alike"]):',
+        "if not content.is_doubtful:",
+        DOUBTS,
+    ),
+    _mutant(
+        "the doubt about files that were fetched together",
+        "storage/sql/jobs/end_job.sql",
+        "WHERE is_shared AND listed_size_bytes IS NULL",
+        "WHERE false AND listed_size_bytes IS NULL",
         DOUBTS,
     ),
     _mutant(
@@ -1393,15 +1407,15 @@ _GUEST = (
     _mutant(
         "the doubt about a PDF behind a text",
         "actors/contents/content_checks.py",
-        "(is_whole and is_at_begin and self._is_supported(mime))",
-        "(is_whole and is_shown and self._is_supported(mime))",
+        "(is_at_begin and self._is_supported(mime))",
+        "(is_shown and self._is_supported(mime))",
         EVIDENCE,
     ),
     _mutant(
         "the doubt about a file without its end",
         "actors/contents/content_checks.py",
-        "(is_whole and is_at_begin and self._is_supported(mime))",
-        "(is_at_begin and self._is_supported(mime))",
+        "is_doubtful=may_be_message or not is_whole,",
+        "is_doubtful=may_be_message,",
         "tests/unit/contents/test_file_ends.py",
     ),
     _mutant(

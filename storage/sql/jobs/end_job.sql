@@ -4,7 +4,7 @@
 -- If _state is NULL, the counters decide: a job with open documents, or one that has ended, does
 -- not change. Otherwise the run ends in _state, with the given failure if _state is FAILED.
 -- Returns one row if the run ended now: its state, its revision and the positions of the webhooks
--- that are due. Legal moves: storage/states.py. A look (storage/models/job.py) that ends without a
+-- that are due. Documents with the same bytes become unverified. Legal moves: storage/states.py. A look (storage/models/job.py) that ends without a
 -- listing is deleted: nothing is known that has changed.
 CREATE FUNCTION autos_end_job(
     _job_id uuid,
@@ -24,6 +24,7 @@ DECLARE
     job jobs;
     event uuid := gen_random_uuid();
     is_sent boolean;
+    doubted integer;
 BEGIN
     SELECT * FROM jobs WHERE job_id = _job_id AND end_time IS NULL INTO job;
     IF NOT FOUND THEN RETURN; END IF;
@@ -50,7 +51,27 @@ BEGIN
             INTO _reason, _message, _is_retryable;
         END IF;
     END IF;
-    UPDATE jobs SET state = _state, revision = jobs.revision + 1,
+    -- One answer for several documents proves none of them, unless their size is listed. The same
+    -- document in another instance does not count. This sees files that were fetched together, too.
+    WITH stored AS (
+        SELECT document_id, position, sha256, listed_size_bytes, doubted_sha256,
+            min(origin) OVER same <> max(origin) OVER same AS is_shared
+        FROM (SELECT document_id, position, sha256, listed_size_bytes, doubted_sha256,
+                  coalesce(origin_id, document_id::text) COLLATE "C" AS origin
+              FROM documents
+              WHERE job_id = _job_id AND documents.state = 'AVAILABLE') AS available
+        WINDOW same AS (PARTITION BY sha256 COLLATE "C")
+    ), doubtful AS (
+        SELECT document_id, row_number() OVER (ORDER BY position) AS number FROM stored
+        WHERE is_shared AND listed_size_bytes IS NULL AND doubted_sha256 IS DISTINCT FROM sha256
+    ), changed AS (
+        UPDATE documents SET doubted_sha256 = sha256, revision = job.revision + number
+        FROM doubtful
+        WHERE documents.job_id = _job_id AND documents.document_id = doubtful.document_id
+        RETURNING number
+    )
+    SELECT count(*) FROM changed INTO doubted;
+    UPDATE jobs SET state = _state, revision = jobs.revision + doubted + 1,
         start_time = coalesce(start_time, clock_timestamp()),
         update_time = clock_timestamp(), end_time = clock_timestamp(),
         error_reason = _reason, error_message = _message, error_is_retryable = _is_retryable,

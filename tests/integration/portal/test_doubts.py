@@ -149,6 +149,51 @@ def test_a_text_that_two_documents_share_is_stored_with_its_doubt(
     assert rows[0]["content_type"] == "text/html;charset=utf-8"
 
 
+def test_a_file_that_came_before_in_its_case_is_requested_again(pipeline: PipelineHarness) -> None:
+    faults = {0: "same-pdf", 2: "same-pdf-once"}
+    number = pipeline.sandbox.add_case(documents=3, kind="pdf", has_arquivo=False, faults=faults)
+    case = pipeline.sandbox.case(number)
+    assert case
+    rows = _run(pipeline, number)
+    assert [row["state"] for row in rows] == [AVAILABLE] * 3
+    assert pipeline.requested_files(number) == [1, 1, 2]
+    assert not any(map(_is_unverified, rows))
+    assert rows[2]["size_bytes"] == case.documents[2].size_bytes
+
+
+def test_files_with_the_same_bytes_are_stored_with_their_doubt(pipeline: PipelineHarness) -> None:
+    faults = dict.fromkeys((0, 2, 3, 4), "same-pdf")
+    number = pipeline.sandbox.add_case(documents=5, kind="pdf", has_arquivo=False, faults=faults)
+    rows = _run(pipeline, number)
+    assert [row["state"] for row in rows] == [AVAILABLE] * 5
+    # The first one was stored before anything was wrong with it.
+    assert pipeline.requested_files(number) == [1, 1, 2, 2, 2]
+    assert [_is_unverified(row) for row in rows] == [True, False, True, True, True]
+    assert len({row["revision"] for row in rows}) == 5
+    job = factories.job(pipeline.database, rows[0]["job_id"])
+    assert max(row["revision"] for row in rows) == job["revision"] - 1
+
+
+def test_files_with_the_same_bytes_and_listed_sizes_are_verified(pipeline: PipelineHarness) -> None:
+    faults = {0: "same-pdf", 1: "same-pdf"}
+    number = pipeline.sandbox.add_case(documents=2, kind="pdf", size=3_000, faults=faults)
+    rows = _run(pipeline, number)
+    assert rows[0]["sha256"] == rows[1]["sha256"]
+    assert not any(map(_is_unverified, rows))
+
+
+def test_a_file_without_its_end_is_requested_twice_and_unverified(
+    pipeline: PipelineHarness,
+) -> None:
+    number = pipeline.sandbox.add_case(
+        documents=2, kind="zip", has_arquivo=False, faults={0: "half-in-order"}
+    )
+    rows = _run(pipeline, number)
+    assert [row["state"] for row in rows] == [AVAILABLE] * 2
+    assert [_is_unverified(row) for row in rows] == [True, False]
+    assert pipeline.requested_files(number) == [2, 1]
+
+
 def test_a_page_in_place_of_what_is_named_as_something_else_is_none(
     pipeline: PipelineHarness,
 ) -> None:

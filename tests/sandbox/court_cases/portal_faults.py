@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from uuid import UUID
 
 from tests.sandbox import replies
 from tests.sandbox.court_cases.case_json import HREF_FAULTS
@@ -57,6 +58,11 @@ def _chunked(document: SandboxDocument, _: str) -> Reply:
 def _early_hints(document: SandboxDocument, _: str) -> Reply:
     """Return an interim answer, which HTTP allows (RFC 9110, 15.2) and some clients mistake."""
     return replace(good(document), interim=EARLY_HINTS)
+
+
+def _half_in_order(document: SandboxDocument, _: str) -> Reply:
+    """Return half of a document in good order, as of a server that lost the rest."""
+    return replace(good(document), body=_half(document), length=document.size_bytes // 2)
 
 
 def _shorter(document: SandboxDocument, _: str) -> Reply:
@@ -116,6 +122,8 @@ _UNAVAILABLE = {
     for status in (502, 503, 504)
 }
 
+_SAME_PDF = replies.whole(200, content("pdf", UUID(int=7), 3_000), "application/pdf")
+
 LIST_FAULTS: dict[str, PortalFault] = {
     "no-access": _always(replies.NO_ACCESS),
     "expired-token": _always(replies.EXPIRED),
@@ -154,6 +162,9 @@ FILE_FAULTS: dict[str, PortalFault] = {
     "block-text": _always(replies.BLOCK_TEXT),
     "changing-page": PortalFault(_changing()),
     "same-fragment": _always(replies.FRAGMENT),
+    "same-pdf": _always(_SAME_PDF),
+    "same-pdf-once": _always(_SAME_PDF, 1),
+    "half-in-order": PortalFault(_half_in_order),
     "windows-1252": _always(
         replies.whole(200, "<div>Petição</div>".encode("cp1252"), "text/html;charset=windows-1252")
     ),
