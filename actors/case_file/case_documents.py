@@ -5,12 +5,13 @@ Two places are known, and courts use others. Unreadable content never counts as 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from actors.case_file.case_limits import MOST_ENTRIES, ListingTooLarge
+from actors.case_file.document_lists import SURE_MARKS, Found, listed
+from actors.case_file.mentions import is_mention, unlisted
 from actors.case_file.pages import is_beside_page, is_page_of_more
 from actors.contents.json_fields import dict_at, raw_text_at, text_at
 from storage.errors import TransientError
@@ -20,39 +21,24 @@ _LIST = "documentos"
 # The own `documentos` of these objects belong to the case.
 _PROCEEDINGS = ("tramitacaoAtual", "tramitacoes")
 _NEAR = (*_PROCEEDINGS, "dadosBasicos", "processo", "content")
-# An object with one of these is a document at any place.
-_SURE_MARKS = ("hrefBinario", "hrefTexto", "arquivo", "dataHoraJuntada")
-_MARKS = (*_SURE_MARKS, "idOrigem", "sequencia", "nome")
 # A case number without its leading zeros still has its year. Smaller numbers are other ids.
 _SMALLEST_NUMBER = 10**12
-# Ids have digits; the names of other fields, such as "page", have none.
-_DIGIT = re.compile(r"[0-9]")
 _INSTANCES = {"PRIMEIRO_GRAU": "G1", "SEGUNDO_GRAU": "G2"}
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A document object in the list number `place`; `key` is its name in an object.
-
-    `instance` is "" if the answer names none. `is_inherited`: the instance is not its own list's.
-    """
-
-    listed: dict[str, Any]
-    place: int
-    instance: str
-    key: str = ""
-    is_inherited: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class _Spot:
-    """A value of the answer, with what the path to it shows."""
+    """A value of the answer, with what the path to it shows.
+
+    `is_near`: its `documentos` is the case's own; `is_attached`: it is that of a document.
+    """
 
     value: object
     instance: str = ""
     key: str = ""
     is_near: bool = True
     is_proceeding: bool = False
+    is_attached: bool = False
 
 
 @dataclass
@@ -64,43 +50,58 @@ class _Reading:
     places: int = 0
     has_known_list: bool = False
     has_unread: bool = False
-    # Texts and numbers in place of a proceeding.
+    mentioned: list[Found] = field(default_factory=list)
+    # Texts and numbers in place of a proceeding, and other parts of the answer without a document.
     messages: int = 0
 
-    def add(self, found: Found) -> None:
-        """Add a document. Raises ListingTooLarge."""
-        if len(self.found) == MOST_ENTRIES:
+    def add(self, found: Found, *, is_mentioned: bool = False) -> None:
+        """Add a document, or a mention of one. Raises ListingTooLarge."""
+        if len(self.found) + len(self.mentioned) >= MOST_ENTRIES:
             raise ListingTooLarge(f"{MOST_ENTRIES:,} documents")
-        self.found.append(found)
+        (self.mentioned if is_mentioned else self.found).append(found)
 
 
 def documents_of(
-    cases: list[dict[str, Any]], process_number: str, *, is_partly_read: bool = False
+    cases: list[dict[str, Any]], process_number: str, *, rest: Sequence[object] = ()
 ) -> list[Found]:
     """Return every document of a case, those of its known lists first.
 
-    `is_partly_read`: the answer has parts beside `cases` that may be about this case. Raises
+    `rest`: parts of the answer beside `cases` that may be about this case. Raises
     TransientError PORTAL_ERROR if there is no document and no empty known list confirms that, and
     if one of the case's own lists contains an object that is no document. Raises ListingTooLarge.
     """
-    reading = _Reading(process_number, has_unread=is_partly_read)
+    reading = _Reading(process_number, has_unread=bool(rest))
+    has_known_list = False
     for case in cases:
-        present = instance_of(dict_at(case, "tramitacaoAtual"))
-        known = {key: case[key] for key in _PROCEEDINGS if key in case}
-        others = {key: value for key, value in case.items() if key not in known}
-        _walk(reading, _Spot(known))
-        _walk(reading, _Spot(others, instance=present))
-        reading.has_unread |= not all(map(_is_readable, known.items()))
-        # Such a number may be that of another case.
-        reading.has_unread |= isinstance(case.get("numeroProcesso"), dict | list | float)
-        reading.messages += sum(map(_is_message, _parts_of(known)))
-    if not reading.found and (reading.has_unread or not reading.has_known_list):
+        before, reading.has_known_list = len(reading.found), False
+        _read_case(reading, case)
+        # An error may name the case, too.
+        reading.messages += not (reading.has_known_list or len(reading.found) > before)
+        has_known_list |= reading.has_known_list
+    for part in rest:
+        before = len(reading.found)
+        _walk(reading, _Spot(part))
+        reading.messages += bool(part) and len(reading.found) == before
+    if not reading.found and (reading.has_unread or not has_known_list):
         raise unreadable()
+    reading.found += unlisted(reading.mentioned, reading.found)
     for _ in range(reading.messages):
-        # The documents of a proceeding are missing. One without a link shows that.
+        # Documents are missing. One without a link shows that.
         reading.places += 1
         reading.add(Found({}, reading.places, ""))
     return reading.found
+
+
+def _read_case(reading: _Reading, case: dict[str, Any]) -> None:
+    present = instance_of(dict_at(case, "tramitacaoAtual"))
+    known = {key: case[key] for key in _PROCEEDINGS if key in case}
+    others = {key: value for key, value in case.items() if key not in known}
+    _walk(reading, _Spot(known))
+    _walk(reading, _Spot(others, instance=present))
+    reading.has_unread |= not all(map(_is_readable, known.items()))
+    # Such a number may be that of another case.
+    reading.has_unread |= isinstance(case.get("numeroProcesso"), dict | list | float)
+    reading.messages += sum(map(_is_message, _parts_of(known)))
 
 
 def _parts_of(known: dict[str, Any]) -> list[Any]:
@@ -164,15 +165,21 @@ def names_other_case(value: dict[str, Any], process_number: str) -> bool:
 def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_Spot]:
     """Yield the fields of an object that is no document; read its `documentos` on the way."""
     instance = instance_of(value) or spot.instance
-    own = _Spot(value, instance, spot.key, spot.is_near, spot.is_proceeding)
-    listed = value.get(_LIST)
-    if spot.is_near and is_beside_page(value, len(listed) if isinstance(listed, list) else None):
+    place = (spot.key, spot.is_near, spot.is_proceeding, spot.is_attached)
+    own = _Spot(value, instance, *place)
+    own_list = value.get(_LIST)
+    size = len(own_list) if isinstance(own_list, list) else None
+    if spot.is_near and is_beside_page(value, size):
         raise unreadable()
     if "hrefBinario" in value:
         reading.places += 1
         reading.add(Found(value, reading.places, instance, is_inherited=True))
     else:
-        reading.has_unread |= any(mark in value for mark in _SURE_MARKS)
+        reading.has_unread |= any(mark in value for mark in SURE_MARKS)
+        if not spot.is_near and is_mention(value):
+            reading.places += 1
+            found = Found(value, reading.places, instance, is_inherited=True)
+            reading.add(found, is_mentioned=True)
     for key, item in value.items():
         if key == _LIST:
             yield from _read_list(reading, own, item)
@@ -187,69 +194,30 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
     reading.has_known_list |= spot.is_proceeding
     if value in (None, [], {}):
         return
-    documents = [*_listed(value, spot)]
+    documents = [*listed(value, is_near=spot.is_near or spot.is_attached)]
     is_all = not is_page_of_more(value, len(documents))
     if not (is_all and any(document for _, document in documents)):
         reading.has_unread = True
         if spot.is_near:
             raise unreadable()
-        return
+        if not spot.is_attached:
+            return
+        if all(document for _, document in documents):
+            # One without a link shows that attachments are missing.
+            documents.append(("", {}))
     for key, document in documents:
         place, is_inherited = reading.places, not spot.is_proceeding
         reading.add(Found(document, place, spot.instance, key, is_inherited))
-        yield from (
-            _Spot(item, spot.instance, name, is_near=False)
-            for name, item in document.items()
-            if isinstance(item, dict | list) and name != "arquivo"
-        )
+        yield from _inner(spot, document)
 
 
-def _listed(value: object, spot: _Spot) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return the documents of a `documentos`, each with its name if it has one there.
-
-    An unreadable document among others is returned as an empty object.
-    """
-    if isinstance(value, list):
-        for each in value:
-            if wrapped := _wrapped(each, spot):
-                yield from (("", one) for one in wrapped)
-            elif spot.is_near or _is_document(each, spot):
-                yield "", each if isinstance(each, dict) else {}
-    elif isinstance(value, dict):
-        if _is_document(value, spot):
-            yield "", value
-            return
-        is_by_id = any(_is_document(each, spot) for each in value.values())
-        for key, each in value.items():
-            if _is_document(each, spot):
-                yield key, each
-            elif isinstance(each, list):
-                yield from (("", one) for one in _readable_or_empty(each, spot))
-            elif is_by_id and _DIGIT.search(key) and (each is None or isinstance(each, dict)):
-                # At an id like those of its neighbours, so it is a document.
-                yield key, {}
-
-
-def _readable_or_empty(values: list[object], spot: _Spot) -> list[dict[str, Any]]:
-    """Return the documents of a list, and an empty object for each other element.
-
-    Return nothing for a list without any document.
-    """
-    read = [each if isinstance(each, dict) and _is_document(each, spot) else {} for each in values]
-    return read if any(read) else []
-
-
-def _wrapped(value: object, spot: _Spot) -> list[dict[str, Any]]:
-    """Return the documents in the fields of an object that is none itself."""
-    if not isinstance(value, dict) or _is_document(value, spot):
-        return []
-    lists = [each if isinstance(each, list) else [each] for each in value.values()]
-    return [one for each in lists for one in _readable_or_empty(each, spot)]
-
-
-def _is_document(value: object, spot: _Spot) -> bool:
-    marks = _MARKS if spot.is_near else _SURE_MARKS
-    return isinstance(value, dict) and any(mark in value for mark in marks)
+def _inner(spot: _Spot, document: dict[str, Any]) -> Iterator[_Spot]:
+    """Yield the fields of a document. Its own `documentos` are its attachments."""
+    for name, item in document.items():
+        if name == _LIST:
+            yield _Spot({name: item}, spot.instance, is_near=False, is_attached=True)
+        elif isinstance(item, dict | list) and name != "arquivo":
+            yield _Spot(item, spot.instance, name, is_near=False)
 
 
 def instance_of(proceeding: dict[str, Any]) -> str:

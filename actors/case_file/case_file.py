@@ -10,12 +10,12 @@ from typing import Any
 
 from actors.case_file.case_data import case_data
 from actors.case_file.case_documents import (
-    Found,
     documents_of,
     instance_of,
     names_other_case,
     unreadable,
 )
+from actors.case_file.document_lists import Found
 from actors.case_file.duplicates import ListedEntry, joined, link_id
 from actors.case_file.filed_times import filed_local_time
 from actors.case_file.links import trusted_href
@@ -51,9 +51,8 @@ def parse_case(body: object, process_number: str) -> CaseListing | None:
     cases = [case for case in answers if _is_case(case, process_number)]
     if not cases:
         raise TransientError("PORTAL_ERROR", "The portal sent another case.", is_few=True)
-    others = [c for c in answers if isinstance(c, dict) and names_other_case(c, process_number)]
-    is_partly_read = len(answers) > len(cases) + len(others)
-    found = documents_of(cases, process_number, is_partly_read=is_partly_read)
+    rest = [each for each in answers if not _names_case(each, process_number)]
+    found = documents_of(cases, process_number, rest=rest)
     entries = [_entry(each, process_number, f"#{n}") for n, each in enumerate(found, start=1)]
     data = case_data(cases, process_number)
     return CaseListing(_case_secrecy(cases), _in_order(joined(entries)), data)
@@ -84,6 +83,13 @@ def _is_case(case: object, process_number: str) -> bool:
     if not isinstance(case, dict) or not any(field in case for field in _CASE_FIELDS):
         return False
     return not names_other_case(case, process_number)
+
+
+def _names_case(answer: object, process_number: str) -> bool:
+    """Return whether a part of the answer is about this case for sure, or about another one."""
+    return isinstance(answer, dict) and (
+        _is_case(answer, process_number) or names_other_case(answer, process_number)
+    )
 
 
 def _case_secrecy(cases: list[dict[str, Any]]) -> int | None:

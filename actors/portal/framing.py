@@ -5,6 +5,8 @@ An odd form with exactly one meaning is accepted. Contradictory forms are errors
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -18,6 +20,8 @@ _RANGE = re.compile(
 # A page of a list may have a unit of its own, such as items.
 _PAGE = re.compile(r"\w*[\s=:]*([0-9]{1,18})\s*-\s*([0-9]{1,18})\s*/\s*([0-9]{1,18})")
 _NEXT = re.compile(r"<[^>]*>[^,<]*;\s*rel\s*=\s*(?:\"[^\"]*\bnext\b[^\"]*\"|next\b)", re.I)
+_PAGE_HEADER = re.compile(r"(?:x-|pagination-|paging-)+(.+)", re.I)
+_BOOLEANS = {"true": True, "false": False}
 # The values by which servers mean "no encoding".
 _NO_CODINGS = ("none", "binary", "8bit", "7bit")
 # The containers of gzip and zlib, which have their own checksums; zlib detects which one it is.
@@ -71,6 +75,24 @@ def is_page_of_more(headers: Mapping[str, str]) -> bool:
     found = map(_PAGE.fullmatch, _members(headers.get("Content-Range", "")))
     is_range = any(int(p[1]) > 0 or int(p[2]) + 1 < int(p[3]) for p in found if p)
     return is_range or _NEXT.search(headers.get("Link", "")) is not None
+
+
+def stated_pages(headers: Mapping[str, str]) -> dict[str, object]:
+    """Return what X- headers state about the pages of a list, such as X-Total-Count.
+
+    The result is an object that `actors.case_file.pages` reads.
+    """
+    stated: dict[str, object] = {}
+    for name, value in headers.items():
+        found = _PAGE_HEADER.fullmatch(name)
+        if found is None:
+            continue
+        text = value.strip()
+        stated[found[1]] = _BOOLEANS.get(text.lower(), text)
+        if text.startswith("{"):
+            with contextlib.suppress(ValueError, RecursionError):
+                stated[found[1]] = json.loads(text)
+    return stated
 
 
 def transfer_codings(headers: Mapping[str, str]) -> list[str]:

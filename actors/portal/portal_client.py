@@ -15,13 +15,14 @@ from typing import Protocol
 
 import requests
 
+from actors.case_file import pages
 from actors.case_file.case_documents import unreadable
 from actors.case_file.case_file import parse_case
 from actors.case_file.links import trusted_href
 from actors.contents.charsets import text_of
 from actors.contents.content_checks import ContentCheck, refuse_too_large
 from actors.contents.json_text import read_json
-from actors.portal.framing import is_page_of_more
+from actors.portal.framing import is_page_of_more, stated_pages
 from actors.portal.listing_body import ListingBody, ListingTurn, ListingTurns
 from actors.portal.portal_answers import not_found
 from actors.portal.portal_exchange import (
@@ -136,6 +137,10 @@ class Portal:
                 (turn or own_turn).take(running)
             case_json = _json(body, response.headers.get("Content-Type", ""))
             listing = parse_case(case_json, process_number)
+            # Such a header may count the cases or the documents.
+            size = max(1, len(listing.documents)) if listing else 0
+            if pages.is_page_of_more(stated_pages(response.headers), size):
+                raise unreadable()
             if listing is None:
                 raise not_found()
             return replace(listing, answer=body.read())

@@ -704,13 +704,13 @@ _BYTES = (
     _mutant(
         "the failure of a listing that does not define which documents there are",
         "actors/case_file/case_documents.py",
-        "    if not reading.found and (reading.has_unread or not reading.has_known_list):",
+        "    if not reading.found and (reading.has_unread or not has_known_list):",
         "    if False:",
         CASE_FILE,
     ),
     _mutant(
         "the document at an id that cannot be read",
-        "actors/case_file/case_documents.py",
+        "actors/case_file/document_lists.py",
         "            elif is_by_id and",
         "            elif False and",
         CASE_FILE,
@@ -725,7 +725,7 @@ _BYTES = (
     _mutant(
         "the look for documents at other places",
         "actors/case_file/case_documents.py",
-        "        _walk(reading, _Spot(others, instance=present))\n",
+        "    _walk(reading, _Spot(others, instance=present))\n",
         "",
         CASE_FILE,
     ),
@@ -1417,6 +1417,13 @@ _GUEST = (
         "is_doubtful=may_be_message or not is_whole,",
         "is_doubtful=may_be_message,",
         "tests/unit/contents/test_file_ends.py",
+    ),
+    _mutant(
+        "the documents that are mentioned without a link",
+        "actors/case_file/case_documents.py",
+        "    reading.found += unlisted(reading.mentioned, reading.found)\n",
+        "",
+        CASE_FILE,
     ),
     _mutant(
         "that pages may be stated beside their list",

@@ -325,6 +325,15 @@ def test_no_case_gets_the_listing_of_another(way: Way) -> None:
         ('Link: </processos?page=0>; rel="first"', True),
         ('Link: </processos?page=0>; rel="first", </processos?page=2>; rel="next"', False),
         ("link: </processos?page=2>; rel=next", False),
+        ("X-Total-Count: 1", True),
+        ("X-Total-Count: 2", False),
+        ("x-pagination-total-pages: 2", False),
+        ("X-Next-Page: 2", False),
+        ("X-Next-Page:", True),
+        ("X-Has-More: true", False),
+        ('X-Pagination: {"TotalCount": 319, "HasNext": true}', False),
+        ('X-Pagination: {"TotalCount": 1, "HasNext": false}', True),
+        ("X-Request-Id: 2", True),
     ],
 )
 def test_a_page_of_a_listing_by_its_headers_is_not_all(field: str, *, is_all: bool) -> None:

@@ -253,7 +253,83 @@ def test_an_empty_case_whose_number_cannot_be_read_is_not_nothing(number: object
 def test_a_part_that_cannot_be_read_beside_an_empty_case_is_not_nothing(other: object) -> None:
     assert _is_unreadable([NOTHING, other])
     assert _listing([NOTHING, {"numeroProcesso": OTHER, "erro": "x"}]).documents == ()
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["x", 503, {"erro": "2o grau"}, ["x"], {"numeroProcesso": NUMBER, "status": 500}],
+)
+def test_a_part_that_cannot_be_read_beside_a_case_is_a_document_without_a_link(
+    other: object,
+) -> None:
+    for body in ([_case([_document(1)]), other], [other, _case([_document(1)])]):
+        reasons = [d.refused_reason for d in _listing(body).documents]
+        assert sorted(map(str, reasons)) == ["NO_LINK", "None"]
+
+
+@pytest.mark.parametrize(
+    "other", [None, "", {}, [], {"numeroProcesso": OTHER, "erro": "x"}, NOTHING]
+)
+def test_an_empty_part_beside_a_case_is_nothing(other: object) -> None:
     assert len(_listing([_case([_document(1)]), other]).documents) == 1
+
+
+@pytest.mark.parametrize("other", [{"documentos": [_document(2)]}, [{"x": _document(2)}]])
+def test_documents_may_stand_beside_their_case(other: object) -> None:
+    documents = _listing([_case([_document(1)]), other]).documents
+    assert {d.hrefs for d in documents} == {(_path(1),), (_path(2),)}
+
+
+_LINKLESS = _document(2, hrefBinario=...)
+_WEAK = {"idOrigem": "366442002", "nome": "x"}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *(_case([_document(1)], **{key: [_LINKLESS]}) for key in ("anexos", "pecas", "Documentos")),
+        *(
+            _case([_document(1, **{key: [_LINKLESS]})])
+            for key in ("anexos", "documentosVinculados")
+        ),
+        _case([_document(1)], anexos=[{"idOrigem": "366442002", "hrefTexto": "/x/texto"}]),
+        _case([_document(1)], movimentos=[{"documento": {"arquivo": {"tamanho": 7}} | _WEAK}]),
+        _case([_document(1, documentos=[_LINKLESS])]),
+        _case([_document(1, documentos=[_WEAK])]),
+        _case([_document(1, documentos={"a1": _WEAK})]),
+        _case([_document(1, documentos=[_document(3, documentos=[_WEAK])])]),
+    ],
+)
+def test_a_document_without_a_link_is_found_wherever_it_stands(case: dict[str, Any]) -> None:
+    documents = _listing(case).documents
+    linkless = [d for d in documents if not d.hrefs]
+    assert [(d.origin_id, d.refused_reason) for d in linkless] == [("366442002", "NO_LINK")]
+    assert len(documents) > 1
+
+
+@pytest.mark.parametrize("unread", ["x", 3, ["x"], {"a": 1}, {"content": [], "totalElements": 2}])
+def test_attachments_that_cannot_be_read_are_a_document_without_a_link(unread: object) -> None:
+    documents = _listing(_case([_document(1, documentos=unread)])).documents
+    assert sorted(str(d.refused_reason) for d in documents) == ["NO_LINK", "None"]
+
+
+@pytest.mark.parametrize("nothing", [None, [], {}])
+def test_a_document_may_have_no_attachments(nothing: object) -> None:
+    assert len(_listing(_case([_document(1, documentos=nothing)])).documents) == 1
+
+
+def test_what_mentions_a_listed_document_is_none_itself() -> None:
+    mentions = [
+        _document(1, hrefBinario=...),
+        {"idOrigem": "366442001", "dataHoraJuntada": "x", "nome": "y"},
+        {"hrefTexto": _path(1).replace("binario", "texto")},
+        {"nome": "Documento 1.pdf", "dataHoraJuntada": "2025-06-02T12:53:54.976"},
+        {"dataHoraJuntada": "2025-06-02T12:53:54.976", "descricao": "Juntada"},
+    ]
+    body = _case([], (G2, [_document(1)]), movimentos=mentions)
+    assert [d.instance for d in _listing(body).documents] == ["G2"]
+    other = _document(1, hrefBinario=..., arquivo={"tamanho": 7})
+    assert len(_listing(_case([_document(1)], anexos=[other])).documents) == 2
 
 
 def test_documents_of_another_key_that_have_no_link_are_not_nothing() -> None:
