@@ -147,7 +147,8 @@ class ContentCheck:
         if mime == PDF:
             if not self._is_pdf_ended(is_framed):
                 raise corrupt("The PDF that the portal sent is cut off.")
-            return True
+            # A server may have added what follows, or it is the beginning of a cut revision.
+            return self._tail.endswith(b"%%EOF")
         has_end = is_ended(self._edges())
         # A body without framing is complete only if its content proves it.
         if not (is_framed or has_end):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from autos._client.files.fetching import Stopped
+from autos._client.files.fetching import SOCKET_TIMEOUT_S, Stopped
 from autos._client.files.pulling import Pull
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import PullFailed, Unavailable
@@ -370,6 +370,50 @@ def test_an_answer_that_ends_behind_the_last_byte_costs_nothing(tmp_path: Path) 
 
     assert _pulled(script, tmp_path) == BODY
     assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    "field", ["Content-Length: {0}, {0}", "Content-Length: x", "Transfer-Encoding: identity"]
+)
+def test_an_answer_without_a_readable_length_ends_with_the_document(
+    field: str, tmp_path: Path
+) -> None:
+    # Given a bucket that keeps the connection open, less long than a read may take
+    has_ended, saw_end = threading.Event(), []
+
+    def script(exchange: Exchange) -> None:
+        head = f"HTTP/1.1 200 OK\r\n{field.format(len(BODY))}\r\n\r\n"
+        exchange.send(head.encode() + BODY)
+        saw_end.append(has_ended.wait(SOCKET_TIMEOUT_S - 5))
+        exchange.close()
+
+    with ByteServer(script) as server:
+        files = Pull((_document(),), tmp_path, lambda _: f"{server.url}/").run().files
+        has_ended.set()
+    assert files[0].path.read_bytes() == BODY
+    assert saw_end == [True]
+
+
+@pytest.mark.parametrize(
+    "target", ["ftp://127.0.0.1/x", "file:///etc/passwd", "//[bad/x", "javascript:1"]
+)
+def test_a_redirect_to_another_scheme_is_not_followed(target: str, tmp_path: Path) -> None:
+    def script(exchange: Exchange) -> None:
+        exchange.send(answer(b"", f"Location: {target}", status="302 Found"))
+
+    with ByteServer(script) as server:
+        text = _failure(Pull((_document(),), tmp_path, lambda _: f"{server.url}/?{SECRET}"))
+        assert "redirects" in text
+        assert len(server.requests) == 1
+
+
+def test_a_redirect_within_the_store_is_followed(tmp_path: Path) -> None:
+    def script(exchange: Exchange) -> None:
+        is_first = exchange.request.path == "/"
+        moved = answer(b"", "Location: /moved", status="307 Temporary Redirect")
+        exchange.send(moved if is_first else answer(BODY))
+
+    assert _pulled(script, tmp_path) == BODY
 
 
 @pytest.mark.parametrize("begin", [0, 7])

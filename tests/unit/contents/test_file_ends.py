@@ -114,6 +114,14 @@ def test_a_pdf_without_its_end_is_corrupt() -> None:
         _check(sandbox.content("pdf", UUID(int=7), 5_000)[:3_000], length=3_000)
 
 
+@pytest.mark.parametrize("behind", [b"Warning: x", b"<html></html>", b"7 0 o", b"s" * 2_000])
+def test_a_pdf_with_other_bytes_behind_its_end_is_doubtful(behind: bytes) -> None:
+    body = sandbox.content("pdf", UUID(int=7), 5_000)
+    for padding in (b"", b"\r\n", b"\0" * 5_000):
+        assert not _check(body + padding, length=len(body + padding)).is_doubtful
+        assert _check(body + padding + behind, length=None).is_doubtful
+
+
 def test_very_many_boxes_are_not_followed() -> None:
     body = _FTYP + _box(b"free", b"") * 200_000
     assert not _check(body, length=len(body)).is_doubtful

@@ -14,9 +14,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 from urllib.error import HTTPError, URLError
-from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, Request, build_opener
+from urllib.parse import urljoin, urlsplit
+from urllib.request import (
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    Request,
+    build_opener,
+)
 
 from autos._client.patience import Patience
 from autos.downloads.v1 import downloads_pb2 as pb
@@ -130,8 +138,12 @@ class Transfer:
                 raise _Broken("the answer has another range than the one requested")
             if begin == 0:
                 self._begin_anew()
+            # Nothing but the end of the connection ends such a body, and a server may keep it open.
+            is_open = answer.length is None and not answer.chunked
             for chunk in self._chunks(answer):
                 self._take(chunk)
+                if is_open and self._size_bytes == self._document.size_bytes:
+                    break
         if self._size_bytes < self._document.size_bytes:
             raise _Broken("the answer was cut off")
 
@@ -252,6 +264,27 @@ class _HTTPSHandler(HTTPSHandler):
         return self.do_open(_HTTPSConnection, req)
 
 
+class _Redirects(HTTPRedirectHandler):
+    def http_error_302(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage
+    ) -> Any:
+        """Follow a redirect to https, and from http to http: a URL over TLS stays secret."""
+        if not _is_safe(req, headers.get("Location") or headers.get("URI") or ""):
+            fp.close()
+            raise NotFetched("the bucket redirects to an address that is not safe")
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+def _is_safe(req: Request, target: str) -> bool:
+    try:
+        scheme = urlsplit(urljoin(req.full_url, target)).scheme
+    except ValueError:
+        return False
+    return scheme == "https" or (scheme == "http" and req.type == "http")
+
+
 def final_opener() -> OpenerDirector:
     """Return an opener that returns the final response of a request."""
-    return build_opener(_HTTPHandler, _HTTPSHandler)
+    return build_opener(_HTTPHandler, _HTTPSHandler, _Redirects)
