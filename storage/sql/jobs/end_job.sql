@@ -59,7 +59,7 @@ BEGIN
         FROM (SELECT document_id, position, sha256, listed_size_bytes, doubted_sha256,
                   coalesce(origin_id, document_id::text) COLLATE "C" AS origin
               FROM documents
-              WHERE job_id = _job_id AND documents.state = 'AVAILABLE') AS available
+              WHERE job_id = _job_id AND sha256 IS NOT NULL) AS available
         WINDOW same AS (PARTITION BY sha256 COLLATE "C")
     ), doubtful AS (
         SELECT document_id, row_number() OVER (ORDER BY position) AS number FROM stored

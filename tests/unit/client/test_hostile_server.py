@@ -108,9 +108,12 @@ def test_a_pull_makes_no_folder_from_an_answer_that_is_no_process_number(
     assert not list(current.iterdir())
 
 
-def test_a_pull_writes_private_files_below_the_folder_of_the_user(tmp_path: Path) -> None:
+def test_a_pull_writes_private_files_below_the_folder_of_the_user(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "new" / "case"
     hostile = [_document(each) for each in ("../../x", "/etc/x", "..", f"a{MARKS}", "C:\\x")]
+    hostile[0].unverified = True
 
     with ByteServer(lambda exchange: exchange.send(answer(BODY))) as bucket:
         server = HostileServer(_job("../../x"), hostile, f"http://127.0.0.1:{bucket.port}/x")
@@ -123,6 +126,7 @@ def test_a_pull_writes_private_files_below_the_folder_of_the_user(tmp_path: Path
     assert {path.parent for path in files} == {folder}
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent)} == {0o700}
+    assert "0 documents not available, 1 unverified" in capsys.readouterr().err
 
 
 COMMANDS = (

@@ -33,8 +33,10 @@ def pull(client: Client, options: Namespace) -> Exit:
         )
     for document in pulled.missing:
         print_note(_absence(document))
+    doubtful = sum(file.document.unverified for file in pulled.files)
     print_note(
         f"{len(pulled.files)} files in {folder}, {len(pulled.missing)} documents not available"
+        + (f", {doubtful} unverified" if doubtful else "")
     )
     return Exit.PARTIALLY_COMPLETED if pulled.missing else Exit.OK
 
