@@ -100,9 +100,16 @@ class Lister:
         return ListedCase(to_fetch, monotonic() - begun)
 
     def send_end(self, claim: ListingClaim, listed: ListedCase) -> None:
-        """Send the scheduler the end of the listing, and the rows of the jobs that waited."""
+        """Send the scheduler the end of the listing, and the rows of the jobs that waited.
+
+        If PostgreSQL is unavailable, the scheduler finds the rows with its next readings.
+        """
         case = None if claim.listed_by else claim.process_number
-        rows = scheduler_readings.read_listed(self.database, claim.job_id, case)
+        try:
+            rows = scheduler_readings.read_listed(self.database, claim.job_id, case)
+        except ServiceUnavailable as error:
+            log.debug("listed jobs not hinted", job_id=str(claim.job_id), part=error.part)
+            rows = []
         self.hints.send(
             Ended(claim.job_id, claim.lease, used_s=listed.used_s),
             *(JobWanted(job_row(row)) for row in rows),

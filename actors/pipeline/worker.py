@@ -104,7 +104,7 @@ class Worker:
                 self.slices.run(answer, proposal_id=proposal_id, claimed_at=claimed_at)
             case ListingClaim():
                 listed = self.lister.list_case(answer, proposal_id=proposal_id, is_late=is_late)
-                if goes_on and listed.to_fetch:
+                if goes_on and listed.to_fetch and not self.renewer.is_stopping:
                     self._go_on(answer, listed)
                 else:
                     self.lister.send_end(answer, listed)
@@ -119,12 +119,14 @@ class Worker:
     def _go_on(self, listing: ListingClaim, listed: ListedCase) -> None:
         """Begin with the documents of a listed case.
 
-        The end of the listing is hinted after the claim. The scheduler then knows about both, and
-        proposes neither the slot nor the document again.
+        The end of the listing is hinted after the claim, whatever the claim answers. The scheduler
+        then knows about both, and proposes neither the slot nor the document again.
         """
         claimed_at = monotonic()
-        answer = claim(self.database, self.context, listing.job_id)
-        self.lister.send_end(listing, listed)
+        try:
+            answer = claim(self.database, self.context, listing.job_id)
+        finally:
+            self.lister.send_end(listing, listed)
         if not isinstance(answer, ClaimRefusal):
             self._work(answer, None, claimed_at)
 

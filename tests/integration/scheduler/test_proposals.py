@@ -24,11 +24,13 @@ from storage.jobs import job_queries
 from storage.portal.listing_claims import ListingClaim
 from storage.portal.outcomes import RefusedScope
 from storage.portal.slots import Limits, court_of
+from storage.postgres.database import Database
 from storage.spool import Spool
 from tests.integration.harness import factories
 from tests.integration.harness.concurrency import run_concurrently
 from tests.integration.harness.pipeline_harness import PipelineHarness
 
+AWAY = "postgresql://nobody@127.0.0.1:1/nothing"
 # The worker's clock of Valkey stands at 0.
 TOO_OLD_MS = -round(PROPOSAL_AGE_S * 1000) - 1
 
@@ -145,6 +147,56 @@ def test_what_begins_tells_the_scheduler_how_far_the_rate_is_reserved(
         with pipeline.database.transaction() as transaction:
             reserved = transaction.only("SELECT next_request_time FROM portal")
         assert begun.next_request_at == reserved["next_request_time"].timestamp()
+
+
+def test_a_claimed_document_is_requested_although_the_end_of_its_listing_cannot_be_read(
+    pipeline: PipelineHarness,
+) -> None:
+    away = replace(pipeline.lister, database=Database(AWAY, max_connections=1))
+
+    class CutOff(Lister):
+        def send_end(self, claim: ListingClaim, listed: ListedCase) -> None:
+            away.send_end(claim, listed)
+
+    number = pipeline.sandbox.add_case(documents=2)
+    job_id = pipeline.begin(number)
+    lister = CutOff(**{f.name: getattr(pipeline.lister, f.name) for f in fields(Lister)})
+    worker = replace(pipeline.worker, lister=lister)
+
+    worker.begin(job_id, 1, uuid4(), 0, goes_on=True)
+
+    assert pipeline.requested_files(number) == [1, 0]
+    listing, listed, begun, ended = (
+        hint for hint in pipeline.hinted() if not isinstance(hint, SlotFreed)
+    )
+    assert isinstance(listing, SliceBegun)
+    assert isinstance(listed, Ended)
+    assert isinstance(begun, SliceBegun)
+    assert isinstance(ended, Ended)
+    assert (listing.token, begun.token) == (listed.token, ended.token)
+    first, _ = factories.documents(pipeline.database, job_id)
+    assert (first["state"], first["attempt_count"]) == ("AVAILABLE", 1)
+
+
+def test_a_stopping_worker_lists_a_case_and_claims_no_document_of_it(
+    pipeline: PipelineHarness,
+) -> None:
+    class Stopping(Lister):
+        def list_case(self, claim: ListingClaim, **how: Any) -> ListedCase:
+            listed = super().list_case(claim, **how)
+            self.renewer.stop_all()
+            return listed
+
+    number = pipeline.sandbox.add_case(documents=1)
+    job_id = pipeline.begin(number)
+    lister = Stopping(**{f.name: getattr(pipeline.lister, f.name) for f in fields(Lister)})
+    worker = replace(pipeline.worker, lister=lister)
+
+    worker.begin(job_id, 1, uuid4(), 0, goes_on=True)
+
+    assert [type(hint) for hint in pipeline.hinted()] == [SliceBegun, Ended, JobWanted]
+    (document,) = factories.documents(pipeline.database, job_id)
+    assert document["state"] == "PENDING"
 
 
 def test_a_proposal_that_is_too_old_is_neither_begun_nor_answered(
