@@ -213,8 +213,8 @@ class SchedulerSimulation:
         self, job: SimulatedJob, begun: SliceBegun, used_s: float, *, goes_on: bool
     ) -> None:
         documents, failed, spooled = job.slices.pop(begun.token), None, []
-        if not job.is_listed:
-            self._record_listing(job)
+        is_listing = not job.is_listed
+        job.is_listed = True
         for document in documents:
             if self.dice.random() < self.faults.request_failed:
                 failed = job.waiting[document] = self.now + self.dice.random() * 3
@@ -223,22 +223,27 @@ class SchedulerSimulation:
                 spooled.append(document)
                 self.at(self.now + self.dice.random(), lambda d=document: self._store(job, d))  # type: ignore[misc]
         self._busy_threads -= 1
+        first: Hint | None = None
         if goes_on and job.fresh:
             first = self.world.claim(None, job.job_id, 1, self.now)
-            if isinstance(first, SliceBegun):
-                self._hint(first)
-                self._begin(job, first)
-        self._hint(Ended(job.job_id, begun.token, used_s, tuple(spooled), next_not_before=failed))
+        # As the workers do: the end of a job is hinted before that of its last slice.
         self._end_if_over(job)
+        self._hint(Ended(job.job_id, begun.token, used_s, tuple(spooled), next_not_before=failed))
+        if is_listing:
+            self._share_listing(job)
+        if isinstance(first, SliceBegun):
+            self._hint(first)
+            self._begin(job, first)
         self._work()
 
-    def _record_listing(self, job: SimulatedJob) -> None:
+    def _share_listing(self, job: SimulatedJob) -> None:
         """List the case for every job that waits for it."""
         for other in self.jobs:
-            if other.case == job.case and not other.is_listed:
+            if other.case == job.case and (other is job or not other.is_listed):
                 other.is_listed = True
-                self._hint(self.world.wanted(other, self.now))
-                self._end_if_over(other)
+                if other.job_id in self.world.jobs:
+                    self._hint(self.world.wanted(other, self.now))
+                    self._end_if_over(other)
 
     def _store(self, job: SimulatedJob, document: UUID) -> None:
         job.spooled.discard(document)

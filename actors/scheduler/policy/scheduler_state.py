@@ -33,6 +33,7 @@ from actors.scheduler.policy.slot_table import Charge, SlotTable
 from actors.scheduler.policy.window import Proposal, Window
 from storage.portal.outcomes import RefusedScope
 from storage.portal.slots import Limits
+from storage.priorities import Priority
 from storage.scheduling.row_values import (
     CourtRow,
     JobsReading,
@@ -166,7 +167,9 @@ class SchedulerState:
     def _free(self, token: UUID, used_s: float | None, now: float) -> None:
         self.slots.free(token, now)
         if used_s is not None and (charge := self.slots.settle(token)):
-            self.queue.charge(charge.job_id, used_s - charge.slot_s)
+            # The end of a job is hinted before that of its last slice.
+            used_more_s = used_s - charge.slot_s
+            self.queue.charge(charge.job_id, used_more_s, was_bulk=charge.is_bulk)
 
     # Charges
 
@@ -178,7 +181,7 @@ class SchedulerState:
         if run is None or self.slots.is_charged(token):
             return
         slot_s = requests * self.estimator.request_s(court)
-        charge = Charge(job_id, slot_s, now)
+        charge = Charge(job_id, run.row.priority is Priority.BULK, slot_s, now)
         self.slots.note_charge(token, charge)
         self.queue.charge(job_id, slot_s)
 

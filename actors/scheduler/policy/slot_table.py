@@ -15,9 +15,10 @@ REMEMBERED_S = 15.0
 
 @dataclass(slots=True)
 class Charge:
-    """The slot-seconds that a job was charged for a slice."""
+    """The slot-seconds that a job was charged for a slice. `is_bulk`: the job's class then."""
 
     job_id: UUID
+    is_bulk: bool
     slot_s: float
     seen_at: float
 

@@ -114,10 +114,16 @@ class FairQueue:
             self._lose(job, job.flow, self.behind_s(job_id) - self._allowance_s)
         self.charge(job_id, slot_s)
 
-    def charge(self, job_id: UUID, slot_s: float) -> None:
-        """Charge a job. A negative charge gives slot-seconds back."""
+    def charge(self, job_id: UUID, slot_s: float, *, was_bulk: bool | None = None) -> None:
+        """Charge a job. A negative charge gives slot-seconds back.
+
+        `was_bulk`: the class of a job that may have ended since; None if such a job is not charged.
+        """
         job = self._jobs.get(job_id)
         if job is None:
+            # It received the slot-seconds all the same, so the others are due their parts.
+            if was_bulk is not None:
+                self._go_on(was_bulk, slot_s)
             return
         job.tag += slot_s
         if job.flow is not None:
