@@ -85,7 +85,7 @@ def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) ->
         at_once=_slots_in_use(state),
         per_court=state.limits.per_court,
         closed_courts=[court for court in courts if _is_court_closed(state, court, now)],
-        dearest_s=max(map(state.estimator.request_s, courts), default=0.0),
+        dearest_s=_dearest_turn_s(state),
     )
     for _ in range(min(free, MAX_PROPOSALS)):
         by_rate = state.window.free_requests(state.portal, now)
@@ -100,6 +100,14 @@ def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) ->
         courts[proposal.court] -= 1
         files -= not proposal.is_listing
         yield proposal
+
+
+def _dearest_turn_s(state: SchedulerState) -> float:
+    """Return the most slot-seconds that a waiting job is expected to take in its turn."""
+    # A listing may go on with a document.
+    requests = {gate: 1 + gate.is_listing for gate in state.queue.gates()}
+    turns = (state.estimator.request_s(gate.court) * each for gate, each in requests.items())
+    return max(turns, default=0.0)
 
 
 def _choose(state: SchedulerState, gates: set[FlowGate], now: float) -> RememberedRun | None:
