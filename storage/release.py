@@ -47,7 +47,7 @@ def release(
         applied = migrate(database)
         # Only sessions that begin now have the settings.
         database.close()
-        if problem := session_settings.isolation_problem(database):
+        if problem := session_settings.exactness_problem(database):
             raise ConfigurationError(problem)
         session_settings.log_missing(database)
         made = objects.ensure_bucket()

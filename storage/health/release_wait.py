@@ -101,14 +101,14 @@ def _wait(database_url: str, stop: threading.Event, problems: list[str]) -> None
 def missing_part(database: Database) -> str | None:
     """Return what a process waits for, None if it may begin. Raises ServiceRefused."""
     try:
-        if not is_released(database):
-            return f"the release: run `{RELEASE}`"
-        problem = session_settings.isolation_problem(database)
+        # First, because a row may hold a time, which cannot be read with wrong settings.
+        problem = session_settings.exactness_problem(database)
+        if not problem:
+            return None if is_released(database) else f"the release: run `{RELEASE}`"
     except ServiceRefused:
         raise
     except ServiceUnavailable as error:
         return error.part
-    if problem:
-        # Only sessions that begin now have what is set meanwhile.
-        database.close()
-    return problem or None
+    # Only sessions that begin now have what is set meanwhile.
+    database.close()
+    return problem

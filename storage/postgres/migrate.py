@@ -47,11 +47,9 @@ def _not_migrated(error: BaseException) -> ConfigurationError:
 def _migrated(database: Database) -> list[str]:
     # One transaction: its lock ends with it, whichever session a pooler gives it.
     with database.raw() as db, db.atomic():
-        # It waits for the other release, and may take long.
         transaction = Transaction(db)
-        transaction.set_local(
-            statement_timeout="0", lock_timeout="0", standard_conforming_strings="on"
-        )
+        # It waits for the other release, and may take long.
+        session_settings.free(transaction)
         # playhouse's runner takes no lock, and two releases may start together.
         transaction.value(fn.pg_advisory_xact_lock(ADVISORY_LOCK))
         runner = Runner(db, directory=str(FOLDER))

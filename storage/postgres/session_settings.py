@@ -14,7 +14,7 @@ import structlog
 
 from storage import sql
 from storage.errors import ConfigurationError, ServiceUnavailable
-from storage.postgres.database import Database
+from storage.postgres.database import Database, Transaction
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -28,11 +28,41 @@ SETTINGS = {
 }
 # The values of these settings when nothing was set.
 _UNSET = ("on", "0", "0")
-# No other value works. Every statement must see what was committed before it began: at another
-# isolation level, a sweep would delete an object whose row was committed while it waited. With
-# strings of another kind, the tables would have other CHECKs.
-ISOLATION = "default_transaction_isolation"
-EXACT = {ISOLATION: "read committed", "standard_conforming_strings": "on"}
+# No other value works, and each of these may be set for a role or a database:
+# - Every statement must see what was committed before it began: at another isolation level, a sweep
+#   would delete an object whose row was committed while it waited.
+# - With strings of another kind, the tables would have other CHECKs.
+# - Times in another form cannot be read. The driver corrects the form for a session that it opens,
+#   but not for one that a pooler assigns later, nor after a reload of the server's settings.
+# - With fewer digits, times lose their microseconds. With other encodings, some names are refused.
+# - A value that is compared with NULL must not be equal to it.
+# - An error that Autos expects must not end the session.
+# - Without the triggers of foreign keys, rows of an erased job would stay.
+EXACT = {
+    "default_transaction_isolation": "read committed",
+    "standard_conforming_strings": "on",
+    "DateStyle": "ISO, MDY",
+    "extra_float_digits": "1",
+    "client_encoding": "UTF8",
+    "transform_null_equals": "off",
+    "exit_on_error": "off",
+    "session_replication_role": "origin",
+}
+
+
+# `release` waits for another one, and may take long.
+_LIMITS = ("statement_timeout", "lock_timeout", "transaction_timeout")
+_SERVER_SETTINGS = peewee.Table("pg_settings")
+# By name, because PostgreSQL has the last one since version 17 only.
+_UNLIMITED = _SERVER_SETTINGS.select(
+    peewee.fn.set_config(_SERVER_SETTINGS.c.name, "0", True)
+).where(_SERVER_SETTINGS.c.name << _LIMITS)
+
+
+def free(transaction: Transaction) -> None:
+    """Give a transaction of `release` no time limits and the meaning of its definitions."""
+    transaction.fetch(_UNLIMITED.clone())
+    transaction.set_local(standard_conforming_strings="on", exit_on_error="off")
 
 
 def install(db: Any) -> list[str]:
@@ -65,16 +95,17 @@ def missing(database: Database) -> list[str]:
         return [name for name, *_ in _missing(db)]
 
 
-def isolation_problem(database: Database) -> str:
+def exactness_problem(database: Database) -> str:
     """Return why no process may work with the sessions of `database`; empty if it may.
 
     Raises ServiceUnavailable.
     """
-    if ISOLATION not in missing(database):
+    wrong = [f"{name} = {EXACT[name]}" for name in missing(database) if name in EXACT]
+    if not wrong:
         return ""
     return (
-        f"DATABASE_URL: its sessions have another {ISOLATION} than {EXACT[ISOLATION]}, with which"
-        " Autos would lose documents: run `python -m storage.release`, take it out of the options"
+        f"DATABASE_URL: its sessions lack {'; '.join(wrong)}, without which Autos would lose or"
+        " misread values: run `python -m storage.release`, take other values out of the options"
         " of the URL and out of PGOPTIONS, and have a pooler open its sessions anew."
     )
 

@@ -586,6 +586,27 @@ _ONCE = (
         POOLER,
     ),
     _mutant(
+        "the meaning of definitions, whatever is set for the role",
+        "storage/postgres/migrate.py",
+        "        session_settings.free(transaction)\n",
+        "",
+        MIGRATE,
+    ),
+    _mutant(
+        "the form in which PostgreSQL sends times",
+        "storage/postgres/session_settings.py",
+        '    "DateStyle": "ISO, MDY",\n',
+        "",
+        "tests/integration/postgres/test_session_settings.py",
+    ),
+    _mutant(
+        "that a later setting of the role changes no result",
+        "storage/sql/missing_settings.sql",
+        "AND (context = 'user' OR",
+        "AND (context = 'none' OR",
+        "tests/integration/postgres/test_session_settings.py",
+    ),
+    _mutant(
         "that no plan of a hot function is compiled",
         "storage/sql/documents/record_stored.sql",
         "SET jit = off\n",

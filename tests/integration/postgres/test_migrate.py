@@ -46,10 +46,14 @@ def test_a_second_run_does_nothing(empty_url: str) -> None:
 def test_settings_of_the_database_change_no_definition(empty_url: str) -> None:
     with closing(psycopg2.connect(empty_url)) as connection:
         connection.autocommit = True
-        # Each of them changes what a statement of the schema means.
+        # Each of them changes what a statement means, or ends the migration.
         for setting in (
             "standard_conforming_strings = off",
             "default_transaction_isolation = serializable",
+            "DateStyle = 'German'",
+            "transform_null_equals = on",
+            "exit_on_error = on",
+            "session_replication_role = replica",
         ):
             connection.cursor().execute(f"ALTER DATABASE empty SET {setting}")
     _migrate(empty_url)

@@ -14,10 +14,19 @@ from dev.embedded.embedded_servers import EmbeddedServers
 from storage.errors import ConfigurationError
 from storage.postgres import session_settings
 from storage.postgres.database import Database
-from storage.postgres.session_settings import ISOLATION, SETTINGS
+from storage.postgres.session_settings import SETTINGS
 from tests.databases import create_database
 
 ROLE = "settings_of_its_own"
+OTHERS = {
+    "default_transaction_isolation": "serializable",
+    "standard_conforming_strings": "off",
+    "DateStyle": "German, DMY",
+    "extra_float_digits": "-5",
+    "client_encoding": "LATIN1",
+    "transform_null_equals": "on",
+    "exit_on_error": "on",
+}
 
 
 @pytest.fixture
@@ -106,25 +115,46 @@ def test_the_urls_own_parameters_win(url: str) -> None:
     assert found["application_name"] == "own"
 
 
-def test_a_role_keeps_read_committed_whatever_is_set_later(url: str) -> None:
-    later = "ALTER {} SET default_transaction_isolation = 'serializable'"
+def test_a_role_keeps_what_statements_need_whatever_is_set_later(url: str) -> None:
     with closing(psycopg2.connect(url.replace(f"{ROLE}:@", "postgres:@"))) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
-        # Given a database with another isolation level
-        cursor.execute(later.format("DATABASE session_settings"))
-        assert ISOLATION in _missing(url)
+        # Given a database whose sessions would read, compare or store other values
+        for name, value in OTHERS.items():
+            cursor.execute(f"ALTER DATABASE session_settings SET {name} = '{value}'")
+        assert set(OTHERS) < set(_missing(url))
         # When the role gets its settings, and others are set afterwards
-        assert ISOLATION in _install(url)
-        cursor.execute(later.format(f"ROLE {ROLE}"))
-    # Then its sessions have the level that Autos needs
+        assert set(OTHERS) < set(_install(url))
+        for name, value in OTHERS.items():
+            cursor.execute(f"ALTER ROLE {ROLE} SET {name} = '{value}'")
+    # Then its sessions have what Autos needs
     assert _missing(url) == []
+
+
+def test_a_setting_that_only_an_administrator_may_change_is_asked_of_one(url: str) -> None:
+    with closing(psycopg2.connect(url.replace(f"{ROLE}:@", "postgres:@"))) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(
+            "ALTER DATABASE session_settings SET session_replication_role = replica"
+        )
+    with pytest.raises(ConfigurationError, match=r"SET session_replication_role = 'origin';$"):
+        _install(url)
 
 
 def test_a_transaction_is_read_committed_whatever_the_session_has(url: str) -> None:
     other = f"{url}&options=-c%20default_transaction_isolation%3Dserializable"
     with closing(Database(other, max_connections=1)) as database:
-        assert "run `python -m storage.release`" in session_settings.isolation_problem(database)
+        problem = session_settings.exactness_problem(database)
+        assert "default_transaction_isolation = read committed" in problem
+        assert "run `python -m storage.release`" in problem
         with database.transaction() as transaction:
             level = transaction.value(fn.current_setting("transaction_isolation"))
     assert level == "read committed"
+
+
+def test_a_release_may_take_longer_than_a_session_is_allowed(database: Database) -> None:
+    names = ("statement_timeout", "lock_timeout", "transaction_timeout")
+    with database.transaction() as transaction:
+        transaction.set_local(**dict.fromkeys(names, "1min"))
+        session_settings.free(transaction)
+        assert [transaction.value(fn.current_setting(name)) for name in names] == ["0", "0", "0"]

@@ -57,7 +57,7 @@ def test_no_process_begins_with_sessions_of_another_isolation_level(database_url
         with closing(Database(url, max_connections=1)) as database:
             installation.ensure(database)
             found = missing_part(database)
-        assert ("lose documents" in (found or "")) is missing
+        assert ("misread values" in (found or "")) is missing
 
 
 def test_a_process_that_waits_for_postgres_ends_with_the_sentence_of_its_refusal(
