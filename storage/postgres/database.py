@@ -19,7 +19,7 @@ from storage.errors import RowsLocked, ServiceUnavailable
 from storage.event_counters import OnCount
 from storage.outage_log import OutageLog
 from storage.postgres.pool import ConnectionPool
-from storage.postgres.postgres_errors import meaning, refused_subject
+from storage.postgres.postgres_errors import READ_ONLY_SQL_TRANSACTION, meaning, refused_subject
 from storage.sql import SqlFunction
 
 Row = dict[str, Any]
@@ -149,6 +149,9 @@ class Database:
             unavailable = meaning(error)
             if unavailable is None:
                 raise
+            if unavailable.code == READ_ONLY_SQL_TRANSACTION:
+                # The server is no primary any more. A new session may reach the one that is.
+                self._db.close_idle()
             self._log_failure(unavailable)
             raise unavailable from error
         except MaxConnectionsExceeded as error:

@@ -607,6 +607,13 @@ _ONCE = (
         "tests/integration/postgres/test_session_settings.py",
     ),
     _mutant(
+        "that sessions with a former primary are closed",
+        "storage/postgres/database.py",
+        "                self._db.close_idle()\n            self._log",
+        "                pass\n            self._log",
+        DATABASE,
+    ),
+    _mutant(
         "that no plan of a hot function is compiled",
         "storage/sql/documents/record_stored.sql",
         "SET jit = off\n",

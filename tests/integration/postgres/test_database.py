@@ -19,6 +19,7 @@ from storage.event_counters import (
 from storage.postgres.database import Database
 
 DEADLINE_S = 60.0
+READ_ONLY = "SET SESSION default_transaction_read_only = on"
 
 
 def test_a_connection_that_was_cut_while_idle_is_replaced(
@@ -80,6 +81,25 @@ def _delete(database: Database, first: str) -> None:
 def test_a_server_that_may_only_be_read_is_away(database: Database) -> None:
     with pytest.raises(ServiceUnavailable):
         _delete(database, "SET TRANSACTION READ ONLY")
+
+
+def test_the_sessions_of_a_former_primary_are_not_used_again(database_url: str) -> None:
+    # Given two idle sessions with a server that has become a standby meanwhile
+    with closing(Database(database_url, max_connections=2)) as database:
+        with ThreadPoolExecutor(1) as threads, database.transaction() as transaction:
+            transaction.run(READ_ONLY)
+            threads.submit(_run, database, READ_ONLY).result(DEADLINE_S)
+        # When it refuses to write
+        with pytest.raises(ServiceUnavailable):
+            _run(database, "DELETE FROM jobs")
+        # Then the next attempts reach the new primary, which the address names now
+        for _ in range(2):
+            _run(database, "DELETE FROM jobs")
+
+
+def _run(database: Database, statement: str) -> None:
+    with database.transaction() as transaction:
+        transaction.run(statement)
 
 
 def test_a_lock_of_another_transaction_differs_from_an_outage(
