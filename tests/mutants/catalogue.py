@@ -1447,6 +1447,27 @@ _GUEST = (
         "tests/unit/contents/test_file_ends.py",
     ),
     _mutant(
+        "that headers may state pages of a listing",
+        "actors/portal/portal_client.py",
+        "if pages.is_page_of_more(stated_pages(response.headers), size):",
+        "if False:",
+        ANSWERS,
+    ),
+    _mutant(
+        "that a pull follows only safe redirects",
+        "proto/autos/_client/files/fetching.py",
+        'return scheme == "https" or (scheme == "http" and req.type == "http")',
+        "return True",
+        "tests/unit/client/test_pulling.py",
+    ),
+    _mutant(
+        "the part of an answer that cannot be read beside a case",
+        "actors/case_file/case_documents.py",
+        "        reading.messages += bool(part) and len(reading.found) == before\n",
+        "",
+        CASE_FILE,
+    ),
+    _mutant(
         "the documents that are mentioned without a link",
         "actors/case_file/case_documents.py",
         "    reading.found += unlisted(reading.mentioned, reading.found)\n",
