@@ -150,6 +150,7 @@ _ENDS: dict[str, Callable[[FileEdges], bool | None]] = {
     ZIP: _is_zip_ended,
     PKCS7: _is_der_ended,
     "image/bmp": _by_size(2, 6),
+    "application/x-xz": _by_last(b"YZ"),
     "application/vnd.rar": _is_rar_ended,
     "application/x-7z-compressed": _is_7z_ended,
     "application/vnd.ms-cab-compressed": _by_size(8, 12),

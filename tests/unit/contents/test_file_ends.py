@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import struct
 import zipfile
 from uuid import UUID
@@ -68,6 +69,7 @@ _WHOLE = {
     "wav": _riff(b"WAVE"),
     "webp": _riff(b"WEBP"),
     "bmp": b"BM" + struct.pack("<II", 10 + len(_DATA), 0) + _DATA,
+    "xz": lzma.compress(_DATA),
     "cab": b"MSCF\0\0\0\0" + struct.pack("<I", 12 + len(_DATA)) + _DATA,
 }
 
