@@ -145,7 +145,8 @@ def _claim(
     values = {
         **given,
         "slice": token,
-        "leases": [_random_uuid() for _ in range(min(wanted, SLICE_REQUESTS))],
+        # A message may ask for any number.
+        "leases": [_random_uuid() for _ in range(max(1, min(wanted, SLICE_REQUESTS)))],
         "at_once": limits.at_once,
         "per_court": limits.per_court,
         "per_minute": limits.per_minute,

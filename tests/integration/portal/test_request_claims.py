@@ -130,6 +130,15 @@ def test_several_documents_only_at_a_quick_court_and_only_small_fresh_ones(
     assert len(begun(database, slower, 8).documents) == 3
 
 
+@pytest.mark.parametrize("count", [-3, 0, 10**12])
+def test_a_claim_of_any_number_begins_at_least_one_document(database: Database, count: int) -> None:
+    job_id = factories.listed_job(database, 1)
+    again = "UPDATE documents SET not_before = clock_timestamp() - interval '1 second'"
+    factories.execute(database, again)
+
+    assert len(begun(database, job_id, count).documents) == 1
+
+
 def test_a_slice_ends_before_the_first_large_document(database: Database) -> None:
     quick_court(database)
     sizes = [SMALL, SMALL, 2_000_000, SMALL]
