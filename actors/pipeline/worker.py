@@ -104,7 +104,7 @@ class Worker:
                 self.slices.run(answer, proposal_id=proposal_id, claimed_at=claimed_at)
             case ListingClaim():
                 listed = self.lister.list_case(answer, proposal_id=proposal_id, is_late=is_late)
-                if goes_on and listed.to_fetch and not self.renewer.is_stopping:
+                if goes_on and listed.to_fetch and self._takes_files():
                     self._go_on(answer, listed)
                 else:
                     self.lister.send_end(answer, listed)
@@ -115,6 +115,10 @@ class Worker:
                     "job ended: its listing lost too many workers", job_id=str(answer.job_id)
                 )
                 self.ends.publish(answer.job_id, answer.due_webhooks)
+
+    def _takes_files(self) -> bool:
+        """Return whether this process still takes files, as its heartbeat reports."""
+        return not (self.renewer.is_stopping or self.slices.spool.trouble())
 
     def _go_on(self, listing: ListingClaim, listed: ListedCase) -> None:
         """Begin with the documents of a listed case.

@@ -199,6 +199,19 @@ def test_a_stopping_worker_lists_a_case_and_claims_no_document_of_it(
     assert document["state"] == "PENDING"
 
 
+def test_a_worker_without_room_in_its_spool_lists_a_case_and_requests_no_file_of_it(
+    pipeline: PipelineHarness, tmp_path: Path
+) -> None:
+    number = pipeline.sandbox.add_case(documents=1)
+    job_id = pipeline.begin(number)
+    full = pipeline.with_slices(spool=Spool(tmp_path / "full", uuid4(), 1))
+
+    full.worker.begin(job_id, 1, uuid4(), 0, goes_on=True)
+
+    assert [type(hint) for hint in pipeline.hinted()] == [SliceBegun, Ended, JobWanted]
+    assert pipeline.requested_files(number) == [0]
+
+
 def test_a_proposal_that_is_too_old_is_neither_begun_nor_answered(
     pipeline: PipelineHarness,
 ) -> None:
