@@ -16,6 +16,9 @@ from storage.scheduling.row_values import PortalReading
 # Seconds after a refusal without a time: locked rows, or all slots taken.
 FIRST_DELAY_S = 0.02
 MAX_DELAY_S = 1.0
+# From this delay on, one proposal at a time tries a scope. Shorter delays are those of rows that
+# other claims have locked for a moment.
+TRIED_ALONE_S = 0.1
 # The scopes of the budgets of cases, and those of one client.
 OF_BUDGET = (RefusedScope.BUDGET, RefusedScope.COURT_BUDGET)
 OF_CLIENT = (RefusedScope.CLIENT, RefusedScope.CLIENT_COURT)
@@ -83,6 +86,11 @@ class Backoff:
         """Return when the block of a scope ends; None if it is not blocked."""
         known = self._refusals.get(scope)
         return known.until if known and known.until > now else None
+
+    def is_tried_alone(self, scope: Hashable) -> bool:
+        """Return whether a scope was refused several times in a row, and nothing began since."""
+        known = self._refusals.get(scope)
+        return known is not None and known.delay_s > TRIED_ALONE_S
 
     def next_end(self, now: float) -> float | None:
         """Return when the next block ends; None if nothing is blocked."""

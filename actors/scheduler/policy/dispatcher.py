@@ -182,6 +182,8 @@ def _room(state: SchedulerState) -> tuple[int, int]:
     unrecorded = state.runs.unrecorded + beside
     free, files = state.window.free_threads(state.workers, unrecorded)
     free = min(free, state.window.free_slots(state.portal, len(state.slots)))
+    if state.backoff.is_tried_alone(RefusedScope.PORTAL):
+        free = min(free, 1 - len(state.window))
     return max(0, free), min(free, files)
 
 
@@ -206,7 +208,10 @@ def _courts_with_room(state: SchedulerState, now: float) -> dict[str, int]:
 def _court_room(state: SchedulerState, court: str, now: float) -> int:
     taken = state.slots.of_court(court) + state.window.of_court(court)
     if not _is_court_closed(state, court, now):
-        return state.limits.per_court - taken
+        room = state.limits.per_court - taken
+        if state.backoff.is_tried_alone((RefusedScope.COURT, court)):
+            room = min(room, 1 - state.window.of_court(court))
+        return room
     row = state.courts.get(court)
     if row is None or row.next_probe_at is None or _is_court_refused(state, court, now):
         return 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
+from dataclasses import replace
 from uuid import UUID
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -15,7 +17,9 @@ from actors.scheduler.policy.dispatcher import Plan
 from actors.scheduler.policy.reach import Reach
 from actors.scheduler.policy.window import Proposal, Window
 from storage.portal.outcomes import RefusedScope
+from storage.portal.slots import Limits
 from storage.scheduling.row_values import PortalRow
+from tests.simulation.simulated_rows import Arrival
 from tests.simulation.simulator import SchedulerSimulation, SimulatedFaults
 from tests.simulation.workloads import FEW, Workload, workloads
 
@@ -128,6 +132,27 @@ def test_nothing_of_a_refused_scope_is_proposed_before_its_time(workload: Worklo
     simulation.run(until=120)
     # Without refusals the table has no rows.
     assume(refusals.refused)
+
+
+@pytest.mark.parametrize("scope", [RefusedScope.PORTAL, RefusedScope.COURT])
+def test_slots_of_others_cost_one_claim_a_second(scope: RefusedScope) -> None:
+    # Given slots that the scheduler cannot see, and one that the first job keeps
+    simulation = SchedulerSimulation(Limits(at_once=20, per_court=20, lanes=20))
+    simulation.arrive(Arrival(0, "a", "8.26", 1, request_s=(1_000.0,)))
+    if scope is RefusedScope.PORTAL:
+        simulation.world.hidden_slots = 20
+    else:
+        simulation.world.limits = replace(simulation.world.limits, per_court=1)
+    for _ in range(20):
+        simulation.arrive(Arrival(1, "a", "8.26", 20, request_s=(0.5,)))
+    refused: list[int] = []
+    for at in (10, 70):
+        simulation.at(at, lambda: refused.append(simulation.world.refused))
+    simulation.run(until=71)
+    # Then no pass proposes as many as there seem to be free
+    before, after = refused
+    assert 0 < after - before <= 60
+    assert len(simulation.began) == 1
 
 
 def test_the_delay_doubles_from_20_ms_to_a_second() -> None:
