@@ -2096,6 +2096,34 @@ _GUEST = (
         "",
         "tests/unit/scheduler/test_fair_queue.py",
     ),
+    _mutant(
+        "the use of a job's last slice, which is read after the job's end",
+        "actors/scheduler/policy/fairness/fair_queue.py",
+        "                self._go_on(was_bulk, slot_s)\n",
+        "                pass\n",
+        SHARES,
+    ),
+    _mutant(
+        "the two requests of a listing that goes on",
+        "actors/scheduler/policy/dispatcher.py",
+        "1 + gate.is_listing",
+        "1",
+        SHARES,
+    ),
+    _mutant(
+        "that a scope which stays full is tried by one proposal at a time",
+        "actors/scheduler/policy/backoff.py",
+        "known.delay_s > TRIED_ALONE_S",
+        "False",
+        "tests/unit/scheduler/test_window.py",
+    ),
+    _mutant(
+        "that a worker without room goes on with no document after a listing",
+        "actors/pipeline/worker.py",
+        " or self.slices.spool.trouble()",
+        "",
+        PROPOSALS,
+    ),
 )
 
 _LOGIN = (
