@@ -1,4 +1,4 @@
-"""The health of the parts that files need, which gRPC health reports beside the server's own."""
+"""The health of the parts that jobs need, which gRPC health reports beside the server's own."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ SPOOL = "autos.spool"
 PORTAL = "autos.portal"
 BUCKET = "autos.bucket"
 BUDGET = "autos.budget"
+CLIENTS = "autos.clients"
 TROUBLE_LOOK_S = 2.0
 
 
@@ -36,12 +37,14 @@ def _bucket(parts: ServerDependencies) -> list[str]:
     return [*refused, *installation.troubles(parts.database)]
 
 
-# By service name: why files cannot be fetched now, a sentence each. They raise ServiceUnavailable.
+# By service name: why files cannot be fetched now, or a change of the clients is not used, a
+# sentence each. They raise ServiceUnavailable.
 TROUBLES: Mapping[str, Callable[[ServerDependencies], list[str]]] = {
     SPOOL: lambda parts: reconciliation.spool_problems(parts.database),
     PORTAL: _portal,
     BUCKET: _bucket,
     BUDGET: lambda parts: case_budget.troubles(parts.database),
+    CLIENTS: lambda parts: parts.webhook_secrets.troubles(),
 }
 
 

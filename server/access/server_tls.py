@@ -10,17 +10,22 @@ from pathlib import Path
 
 import grpc
 import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
-from storage.clients.clients_file import file_version
+from storage.clients.clients_file import UNREAD, file_version, is_unread
 from storage.errors import ConfigurationError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class TlsFiles:
-    """A certificate chain, its key and, for mutual TLS, the CA of the clients' certificates."""
+    """A certificate chain, its key and, for mutual TLS, the CA of the clients' certificates.
+
+    `problem`: why the files were not used at the last handshake, in one sentence; empty if they
+    were.
+    """
 
     def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
         """Read the files. Raises ConfigurationError with one sentence if one is invalid."""
@@ -28,6 +33,7 @@ class TlsFiles:
         if client_ca:
             self._paths["GRPC_TLS_CLIENT_CA_FILE"] = client_ca
         self._lock = threading.Lock()
+        self.problem = ""
         self._seen = self._versions()
         self._first = self._read()
 
@@ -56,8 +62,13 @@ class TlsFiles:
                 found = self._read()
             except ConfigurationError as error:
                 # For example, one of two files is replaced; the second change is read again later.
-                log.warning("TLS files not usable; those of before stay", problem=str(error))
+                if is_unread(error):
+                    self._seen = [UNREAD]
+                if str(error) != self.problem:
+                    self.problem = str(error)
+                    log.warning("TLS files not usable; those of before stay", problem=self.problem)
                 return None
+        self.problem = ""
         log.info("TLS files read again")
         return found
 
@@ -69,13 +80,7 @@ class TlsFiles:
         chain, key = found["GRPC_TLS_CERT_FILE"], found["GRPC_TLS_KEY_FILE"]
         client_ca = found.get("GRPC_TLS_CLIENT_CA_FILE")
         certificate = _first_certificate("GRPC_TLS_CERT_FILE", chain)
-        try:
-            private_key = load_pem_private_key(key, None)
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError("GRPC_TLS_KEY_FILE holds no PEM key without password.") from (
-                error
-            )
-        if private_key.public_key() != certificate.public_key():
+        if _public_key_of(key) != _public_key_in(certificate):
             raise ConfigurationError("GRPC_TLS_KEY_FILE is not the key of GRPC_TLS_CERT_FILE.")
         if client_ca is not None:
             _first_certificate("GRPC_TLS_CLIENT_CA_FILE", client_ca)
@@ -94,3 +99,17 @@ def _first_certificate(name: str, pem: bytes) -> Certificate:
         return load_pem_x509_certificates(pem)[0]
     except ValueError as error:
         raise ConfigurationError(f"{name} holds no PEM certificate.") from error
+
+
+def _public_key_of(pem: bytes) -> object:
+    try:
+        return load_pem_private_key(pem, None).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigurationError("GRPC_TLS_KEY_FILE holds no PEM key without password.") from error
+
+
+def _public_key_in(certificate: Certificate) -> object:
+    try:
+        return certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigurationError("GRPC_TLS_CERT_FILE holds a key of an unknown kind.") from error

@@ -27,12 +27,17 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MOST = 1_000_000
 MAX_BYTES = 16 * 1024 * 1024
+# No file has this version.
+UNREAD: tuple[int, ...] = ()
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class ClientsFile:
-    """The clients in a file. `registry` always holds the last content that was valid."""
+    """The clients in a file. `registry` always holds the last content that was valid.
+
+    `problem`: why the file as it is now is not used, in one sentence; empty if it is.
+    """
 
     def __init__(self, path: Path, defaults: ClientLimits) -> None:
         """Read the file. Raises ConfigurationError with one sentence if it is invalid."""
@@ -40,6 +45,7 @@ class ClientsFile:
         self._defaults = defaults
         self._seen = file_version(path)
         self.registry = read(path, defaults)
+        self.problem = ""
 
     def refresh(self) -> None:
         """Read the file again if it has changed. Keep the old clients if it is invalid."""
@@ -50,8 +56,13 @@ class ClientsFile:
         try:
             self.registry = read(self._path, self._defaults)
         except ConfigurationError as error:
-            log.error("clients file refused; the clients of before stay", problem=str(error))  # noqa: TRY400 - no bug of ours
+            if is_unread(error):
+                self._seen = UNREAD
+            if str(error) != self.problem:
+                self.problem = str(error)
+                log.error("clients file refused; the clients of before stay", problem=self.problem)  # noqa: TRY400 - no bug of ours
         else:
+            self.problem = ""
             log.info("clients file read again")
 
 
@@ -62,6 +73,10 @@ def read(path: Path, defaults: ClientLimits) -> ClientRegistry:
     """
     try:
         return registry_of(_content(path), defaults)
+    except OSError as error:
+        raise ConfigurationError(
+            f"AUTOS_CLIENTS_FILE: {path}: it cannot be read ({error.strerror})."
+        ) from error
     except ValueError as error:
         raise ConfigurationError(f"AUTOS_CLIENTS_FILE: {path}: {error}.") from error
 
@@ -72,20 +87,28 @@ def registry_of(content: bytes, defaults: ClientLimits) -> ClientRegistry:
 
 
 def file_version(path: Path) -> tuple[int, ...] | None:
-    """Return a value that changes if the file is written or replaced; None if there is no file."""
+    """Return a value that changes if the file is written or replaced, or may be read by others.
+
+    None if there is no file.
+    """
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
+
+
+def is_unread(error: ConfigurationError) -> bool:
+    """Return whether a file was not read at all, for example for want of a descriptor.
+
+    Its version shows no end of that, so it must be tried again.
+    """
+    return isinstance(error.__cause__, OSError)
 
 
 def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ValueError(f"it cannot be read ({error.strerror})") from error
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ValueError(f"it has more than {MAX_BYTES} bytes")
     return content

@@ -23,6 +23,10 @@ class WebhookSecrets:
         path = settings.clients_file
         return cls(settings.webhook_secrets, ClientsFile(path, limits) if path else None)
 
+    def troubles(self) -> list[str]:
+        """Return why the clients file as it is now is not used, in one sentence; empty if it is."""
+        return [self.file.problem] if self.file is not None and self.file.problem else []
+
     def current(self, client: str) -> Sequence[str]:
         """Return the secrets of a client as the file has them now; none if it has none.
 

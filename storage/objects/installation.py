@@ -21,6 +21,8 @@ from storage.postgres.database import Database
 
 ADOPT = "`python -m storage.release --adopt-bucket`"
 OWNER_CAP = 80
+# In place of an id, in a sentence.
+EMPTY_MARK = "whose mark is empty"
 # A longer number is no beat: a bigint does not hold it.
 BEAT_DIGITS = 18
 NO_ROW = "The database names no installation: run `python -m storage.release`."
@@ -76,7 +78,7 @@ def owner(objects: Objects) -> str | None:
     if mark is None:
         return None
     # It is in sentences and in a row. The page of a proxy would be long.
-    return printable(" ".join(mark.decode(errors="replace").split())[:OWNER_CAP])
+    return printable(" ".join(mark.decode(errors="replace").split())[:OWNER_CAP]) or EMPTY_MARK
 
 
 def beat_of(objects: Objects, installation_id: UUID) -> int | None:

@@ -614,6 +614,20 @@ _ONCE = (
         DATABASE,
     ),
     _mutant(
+        "the next attempt to read a clients file that could not be opened",
+        "storage/clients/clients_file.py",
+        "                self._seen = UNREAD\n",
+        "                pass\n",
+        "tests/unit/access/test_clients_file.py",
+    ),
+    _mutant(
+        "the next attempt to read a certificate that could not be opened",
+        "server/access/server_tls.py",
+        "                    self._seen = [UNREAD]\n",
+        "                    pass\n",
+        "tests/integration/access/test_tls.py",
+    ),
+    _mutant(
         "that no plan of a hot function is compiled",
         "storage/sql/documents/record_stored.sql",
         "SET jit = off\n",
@@ -2401,7 +2415,7 @@ _CALLERS = (
     _mutant(
         "the look whether a key fits its certificate",
         "server/access/server_tls.py",
-        "if private_key.public_key() != certificate.public_key():",
+        "if _public_key_of(key) != _public_key_in(certificate):",
         "if False:",
         TLS,
     ),

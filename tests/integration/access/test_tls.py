@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 from cryptography import x509
+from structlog.testing import capture_logs
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
@@ -22,6 +23,7 @@ from server.dependencies import ServerDependencies
 from storage.errors import ConfigurationError
 from storage.objects.object_store import Objects
 from storage.postgres.database import Database
+from tests.descriptors import no_free_descriptor
 from tests.integration.harness.grpc_server import (
     TIMEOUT_S,
     entry,
@@ -188,6 +190,21 @@ async def _start(address: str, known_as: Certificate | None, token: str | None =
             pb.StartDownloadRequest(process_number=NUMBER), timeout=TIMEOUT_S, metadata=metadata
         )
         return str(answer.job.job_id)
+
+
+def test_files_that_could_not_be_read_are_read_again_although_they_did_not_change(
+    tmp_path: Path,
+) -> None:
+    cert, key, _ = _write(tmp_path, AUTHORITY.for_loopback())
+    files = TlsFiles(cert, key, None)
+    _write(tmp_path, AUTHORITY.for_loopback())
+    with capture_logs() as lines, no_free_descriptor():
+        assert [files._renewed() for _ in range(3)] == [None] * 3
+        assert "cannot be read" in files.problem
+    assert len(lines) == 1
+
+    assert files._renewed()
+    assert files.problem == ""
 
 
 def test_unusable_files_are_reported_in_one_sentence_at_the_start(tmp_path: Path) -> None:

@@ -316,6 +316,7 @@ def test_a_mark_of_any_bytes_stops_the_sweeps_with_a_sentence(
 
     assert trouble.startswith("The bucket adoptions belongs to another installation, ")
     assert trouble.isprintable()
+    assert not trouble.endswith(" .")
     assert installation.troubles(database) == [trouble]
 
 

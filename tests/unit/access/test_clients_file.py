@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from dev.embedded.sandbox import ROOT
 from server.access.add_client import PREFIX, add_token, main, remove, secrets_of, tokens_of
@@ -25,7 +26,9 @@ from storage.clients.client_registry import (
     KnownClient,
 )
 from storage.clients.clients_file import ClientsFile, read, registry_of
+from storage.clients.webhook_secrets import WebhookSecrets
 from storage.errors import CaseNotAllowed, ConfigurationError
+from tests.descriptors import no_free_descriptor
 
 DEFAULTS = ClientLimits(60, 7, 8, 9, 10)
 TOKEN = "a-planted-token"
@@ -308,6 +311,33 @@ def test_a_changed_file_is_taken_and_a_broken_one_is_not(tmp_path: Path) -> None
     _file(tmp_path, {"clients": [{"name": "other"}]})
     clients.refresh()
     assert clients.registry.by_token(TOKEN) is None
+
+
+def test_a_file_that_could_not_be_read_is_read_again_although_it_did_not_change(
+    tmp_path: Path,
+) -> None:
+    # Given a changed file, and no descriptor to open it with
+    clients = ClientsFile(_file(tmp_path, {"clients": [{"name": "other"}]}), DEFAULTS)
+    _file(tmp_path, {"clients": [GOOD]})
+    with capture_logs() as lines, no_free_descriptor():
+        for _ in range(3):
+            clients.refresh()
+        assert "it cannot be read" in clients.problem
+    assert len(lines) == 1
+    # When there is one again
+    clients.refresh()
+    # Then the new client is known
+    assert clients.registry.by_token(TOKEN)
+    assert clients.problem == ""
+
+
+def test_what_a_changed_file_lacks_is_a_trouble_until_it_is_valid(tmp_path: Path) -> None:
+    secrets = WebhookSecrets((), ClientsFile(_file(tmp_path, {"clients": [GOOD]}), DEFAULTS))
+    assert secrets.troubles() == []
+    for content, is_valid in (("", False), ({"clients": [GOOD]}, True)):
+        _file(tmp_path, content)
+        secrets.current("any")
+        assert (secrets.troubles() == []) is is_valid
 
 
 def test_a_new_token_works_beside_the_old_one_until_that_is_taken_out(
