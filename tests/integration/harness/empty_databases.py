@@ -108,8 +108,13 @@ class EmptyDatabases:
             url = database_url_of(self._server_url, name)
             with self.pool(url, max_connections=1) as database, database.raw():
                 pass  # Open a session.
-        with self._kept[name][0].cursor() as cursor:
-            cursor.execute(self._empty)
+        try:
+            with self._kept[name][0].cursor() as cursor:
+                cursor.execute(self._empty)
+        except psycopg2.OperationalError:
+            # The test has ended the sessions of its database, and used none of these (`--pooled`).
+            del self._kept[name]
+            self._wipe(name)
 
     def _ask(self, select: str, *values: object) -> int:
         with self._server.cursor() as cursor:
