@@ -31,6 +31,8 @@ SESSION_OPERATION, STATEMENT_OPERATION = "session", "statement"
 # Other statements may succeed between two that PostgreSQL refuses. So such a refusal is over only
 # when it has not occurred for this long, in seconds.
 STATEMENT_QUIET_S = 60.0
+# Seconds between two times that all idle sessions with a former primary are closed.
+LEAVE_AGAIN_S = 1.0
 
 # The options of a connection, unless the URL sets others. A host that is gone is noticed within
 # about 20 s (TCP only). PostgreSQL itself keeps the other settings of a session: see
@@ -139,6 +141,8 @@ class Database:
         self._refused_statements = OutageLog("PostgreSQL", clock=clock)
         self._on_change = on_change
         self._on_count = on_count
+        self._clock = clock
+        self._left_standby_at = float("-inf")
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -150,8 +154,7 @@ class Database:
             if unavailable is None:
                 raise
             if unavailable.code == READ_ONLY_SQL_TRANSACTION:
-                # The server is no primary any more. A new session may reach the one that is.
-                self._db.close_idle()
+                self._leave_standby()
             self._log_failure(unavailable)
             raise unavailable from error
         except MaxConnectionsExceeded as error:
@@ -159,6 +162,14 @@ class Database:
             raise ServiceUnavailable("PostgreSQL", code=type(error).__name__) from error
         self._outages.succeeded(SESSION_OPERATION)
         self._refused_statements.end_quiet(STATEMENT_QUIET_S)
+
+    def _leave_standby(self) -> None:
+        """Close the idle sessions: new ones may reach the primary."""
+        now = self._clock()
+        # While there is no primary, readers must not connect anew for each refused write.
+        if now - self._left_standby_at > LEAVE_AGAIN_S:
+            self._left_standby_at = now
+            self._db.close_idle()
 
     def _log_failure(self, error: ServiceUnavailable) -> None:
         if isinstance(error, RowsLocked):

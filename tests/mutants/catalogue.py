@@ -30,6 +30,7 @@ UNTRUSTED = "tests/integration/portal/test_portal_untrusted.py"
 SPOOL = "tests/integration/pipeline/test_spool.py"
 DATABASE = "tests/integration/postgres/test_database.py"
 BROKER = "tests/integration/runtime/test_broker.py"
+REFUSED_THREADS = "tests/unit/pipeline/test_refused_threads.py"
 RENEWER = "tests/integration/pipeline/test_lease_renewer.py"
 POOLER = "tests/integration/postgres/test_pooler.py"
 MIGRATE = "tests/integration/postgres/test_migrate.py"
@@ -609,8 +610,8 @@ _ONCE = (
     _mutant(
         "that sessions with a former primary are closed",
         "storage/postgres/database.py",
-        "                self._db.close_idle()\n            self._log",
-        "                pass\n            self._log",
+        "                self._leave_standby()\n",
+        "                pass\n",
         DATABASE,
     ),
     _mutant(
@@ -626,6 +627,55 @@ _ONCE = (
         "                    self._seen = [UNREAD]\n",
         "                    pass\n",
         "tests/integration/access/test_tls.py",
+    ),
+    _mutant(
+        "that workers claim by themselves while no proposal reaches them",
+        "actors/scheduler/leadership.py",
+        "return self._can_send() and self.has_workers",
+        "return self._can_send()",
+        "tests/integration/scheduler/test_unreached_workers.py",
+    ),
+    _mutant(
+        "that expired proposals show that no worker reads",
+        "actors/scheduler/policy/scheduler_state.py",
+        "                self.reach.expired(now)\n",
+        "",
+        "tests/integration/scheduler/test_unreached_workers.py",
+    ),
+    _mutant(
+        "that a thread which was refused is started later",
+        "actors/leases/lease_renewer.py",
+        "            thread.start()\n            self._threads.append(thread)\n",
+        "            self._threads.append(thread)\n            thread.start()\n",
+        REFUSED_THREADS,
+    ),
+    _mutant(
+        "that a commit does not fail with the thread of its wake-ups",
+        "storage/jobs/change_notifications.py",
+        "        except RuntimeError as error:\n            # The machine has no room for it now.",
+        "        except KeyError as error:\n            # The machine has no room for it now.",
+        REFUSED_THREADS,
+    ),
+    _mutant(
+        "that found work is done although no further thread polls",
+        "actors/runtime/fallback.py",
+        "        except RuntimeError as error:\n            # The machine has no room for it.",
+        "        except KeyError as error:\n            # The machine has no room for it.",
+        REFUSED_THREADS,
+    ),
+    _mutant(
+        "that a hint with other values than its fields have is ignored",
+        "actors/hints/hints.py",
+        "    return hint if _fits(hint) else None\n",
+        "    return hint\n",
+        "tests/unit/hints/test_hint_codec.py",
+    ),
+    _mutant(
+        "that a message of another program ends no thread",
+        "actors/messaging/broker.py",
+        "if message is not None and (problem := misfit(message, self.queue_name)):",
+        'if message is not None and (problem := ""):',
+        BROKER,
     ),
     _mutant(
         "that no plan of a hot function is compiled",

@@ -115,19 +115,23 @@ def test_the_urls_own_parameters_win(url: str) -> None:
     assert found["application_name"] == "own"
 
 
-def test_a_role_keeps_what_statements_need_whatever_is_set_later(url: str) -> None:
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_role_keeps_what_statements_need_whatever_else_is_set(
+    url: str, *, is_first: bool
+) -> None:
+    if not is_first:
+        _install(url)
     with closing(psycopg2.connect(url.replace(f"{ROLE}:@", "postgres:@"))) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
-        # Given a database whose sessions would read, compare or store other values
+        # When the sessions of a database or role would read, compare or store other values
         for name, value in OTHERS.items():
             cursor.execute(f"ALTER DATABASE session_settings SET {name} = '{value}'")
-        assert set(OTHERS) < set(_missing(url))
-        # When the role gets its settings, and others are set afterwards
-        assert set(OTHERS) < set(_install(url))
-        for name, value in OTHERS.items():
             cursor.execute(f"ALTER ROLE {ROLE} SET {name} = '{value}'")
-    # Then its sessions have what Autos needs
+    if is_first:
+        assert set(OTHERS) < set(_missing(url))
+        assert set(OTHERS) < set(_install(url))
+    # Then the role's own settings in its database are what Autos needs
     assert _missing(url) == []
 
 
