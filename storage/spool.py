@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
-from storage.environment.disk_errors import disk_errors, folder_trouble, record_use
+from storage.environment.disk_errors import (
+    disk_errors,
+    folder_trouble,
+    left_behind,
+    record_use,
+)
 from storage.errors import ConfigurationError, PermanentError, ServiceUnavailable, before_request
 
 ID_FILE = "spool.id"
@@ -248,8 +253,12 @@ class Spool:
                         yield entry.stat().st_size
 
     def remove(self, lease: UUID) -> None:
-        """Delete the file of a claim, if it exists."""
-        self.path(lease).unlink(missing_ok=True)
+        """Delete the file of a claim, if it exists.
+
+        A file that the disk does not let go stays there. The sweeps of the heartbeat try again.
+        """
+        with left_behind():
+            self.path(lease).unlink(missing_ok=True)
 
     def leases(self, *, older_than_s: float, now: float) -> dict[UUID, Path]:
         """Return the files untouched for `older_than_s` seconds at `now` (Unix time), by token."""

@@ -103,8 +103,9 @@ class Heartbeat:
             return
         self._suspects = unowned - suspects
         for lease in unowned & suspects:
-            log.info("leftover removed from the spool", lease=str(lease))
-            old[lease].unlink(missing_ok=True)
+            self._spool.remove(lease)
+            if not old[lease].exists():
+                log.info("leftover removed from the spool", lease=str(lease))
 
     def _may_sweep(self) -> bool:
         row = installation.read(self._database)

@@ -11,7 +11,7 @@ from pathlib import Path
 from storage.errors import ServiceRefused, ServiceUnavailable
 from storage.outage_log import OutageLog
 
-PART, USE = "The spool", "use"
+PART, USE, REMOVE = "The spool", "use", "remove"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # The folder is gone, read-only, not permitted or broken, or the process has no free descriptor. An
 # error of a network connection has none of these numbers.
@@ -51,10 +51,24 @@ def record_use() -> None:
     _outages.succeeded(USE)
 
 
-def refusal(error: OSError) -> ServiceRefused:
+@contextmanager
+def left_behind() -> Iterator[None]:
+    """Log that the disk does not let a file go: once until it lets one go again.
+
+    The caller has recorded what it removes the file for, and must do the rest.
+    """
+    try:
+        yield
+    except OSError as error:
+        _outages.failed(REMOVE, refusal(error, REMOVE))
+    else:
+        _outages.succeeded(REMOVE)
+
+
+def refusal(error: OSError, operation: str = USE) -> ServiceRefused:
     """Return the refusal for an error of a disk that cannot be used."""
     code = errno.errorcode.get(error.errno or 0, type(error).__name__)
-    return ServiceRefused(PART, USE, code, error.strerror or "")
+    return ServiceRefused(PART, operation, code, error.strerror or "")
 
 
 def folder_trouble(folder: Path) -> str:

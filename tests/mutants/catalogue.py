@@ -376,7 +376,7 @@ _REPAIRS = (
     _mutant(
         "the sweep of spool files without an owner",
         "actors/leases/spool_heartbeat.py",
-        "            old[lease].unlink(missing_ok=True)\n",
+        "            self._spool.remove(lease)\n",
         "",
         SWEEPS,
     ),
@@ -676,6 +676,13 @@ _ONCE = (
         "if message is not None and (problem := misfit(message, self.queue_name)):",
         'if message is not None and (problem := ""):',
         BROKER,
+    ),
+    _mutant(
+        "the rest of a record whose file the disk does not let go",
+        "storage/spool.py",
+        "        with left_behind():\n",
+        "        if lease:\n",
+        SPOOL,
     ),
     _mutant(
         "that no plan of a hot function is compiled",

@@ -15,6 +15,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from actors.leases.spool_heartbeat import FOREIGN, LEFTOVER_AGE_S, UNKNOWN, Heartbeat
 from actors.resilience.retry import retry_until_available
@@ -377,6 +378,27 @@ def test_a_spool_file_without_an_owner_goes_when_it_is_old_and_was_seen_before(
     heartbeat.sweep()
 
     assert _left(spool, leases) == [True, False, True]
+
+
+def test_what_the_disk_does_not_let_go_stops_no_other_sweep(
+    database: Database, spool: Spool
+) -> None:
+    # Given a leftover that cannot be removed
+    installation.ensure(database)
+    leases, heartbeat = _old_files(database, spool), Heartbeat(database, spool)
+    heartbeat.beat()
+    stuck = [uuid4() for _ in range(8)]
+    for lease in stuck:
+        spool.path(lease).mkdir()
+        os.utime(spool.path(lease), (0, 0))
+
+    with capture_logs() as lines:
+        for _ in range(4):
+            heartbeat.sweep()
+
+    assert _left(spool, leases) == [True, False, True]
+    assert all(_left(spool, stuck))
+    assert [line for line in lines if line["log_level"] == "error"] == []
 
 
 def test_the_files_of_another_installation_s_spool_stay(database: Database, spool: Spool) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from storage.errors import ConfigurationError, PermanentError, ServiceUnavailable
 from storage.spool import GROWTH_BYTES, HEADROOM_BYTES, ID_FILE, UNKNOWN_SIZE_BYTES, Spool
@@ -112,6 +113,23 @@ def test_no_error_leaves_a_file(spool: Spool, error: type[BaseException]) -> Non
         cut()
 
     assert not spool.path(lease).exists()
+
+
+def test_a_file_that_the_disk_does_not_let_go_is_logged_and_interrupts_nothing(
+    spool: Spool,
+) -> None:
+    lease = uuid4()
+    spool.remove(lease)
+    spool.path(lease).mkdir()
+    with capture_logs() as lines:
+        spool.remove(lease)
+        spool.remove(lease)
+        spool.path(lease).rmdir()
+        spool.remove(lease)
+    assert [(line["event"], line.get("code")) for line in lines] == [
+        ("part refuses", "EISDIR"),
+        ("part answers again", None),
+    ]
 
 
 def test_removing_what_is_not_there_is_no_error(spool: Spool) -> None:
