@@ -20,7 +20,7 @@ from storage.objects.object_names import content_disposition
 from storage.objects.store_address import ObjectStore
 from storage.objects.store_errors import ALTERED, Answer, StoreRefusal, refusal
 
-NOT_STORED = "The answer is not one of S3, and there is no such object."
+NOT_STORED = "The answer has a body, and there is no such object."
 _SHA256 = "x-amz-meta-sha256"
 
 
@@ -140,9 +140,8 @@ class UploadSender:
         )
         if answer.status != 200:
             return refusal(answer)
-        # S3 answers with an ETag and without a body. A proxy's answer proves nothing.
-        is_of_store = "ETag" in answer.headers and not answer.data
-        is_stored = is_of_store or self._is_stored(upload)
+        # S3 answers without a body. The page of a proxy proves nothing, also if it has an ETag.
+        is_stored = not answer.data or self._is_stored(upload)
         return None if is_stored else ServerError(NOT_STORED, 200)
 
     def _is_stored(self, upload: Upload) -> bool:
