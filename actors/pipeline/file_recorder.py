@@ -100,7 +100,8 @@ class FileRecorder:
     def _record_batches(self, batches: Sequence[Batch], *, waits: bool) -> Round:
         stored = [each for batch in batches for each in batch.stored]
         spooled = [each for batch in batches for each in batch.spooled]
-        tokens = self.answered.take_all()
+        # Slots are not held while a round waits for rows.
+        tokens = [] if waits else self.answered.take_all()
         done = Round()
         try:
             if stored:

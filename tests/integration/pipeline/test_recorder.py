@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -79,6 +78,22 @@ def _recorder(pipeline: PipelineHarness, database: Database) -> FileRecorder:
         fetcher=real.fetcher,
         is_stopping=real.is_stopping,
     )
+
+
+def _record_while_held(
+    pipeline: PipelineHarness,
+    database: Database,
+    batch: Batch,
+    job_id: UUID,
+    release: threading.Event,
+) -> None:
+    """Record a batch while another transaction holds the job, until `release` is set."""
+    with ThreadPoolExecutor(1) as pool:
+        with pipeline.database.transaction() as transaction:
+            transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=job_id)
+            running = pool.submit(_recorder(pipeline, database).record, batch)
+            assert release.wait(WAIT_S)
+        running.result(WAIT_S)
 
 
 def _states(pipeline: PipelineHarness, job_id: UUID) -> list[str]:
@@ -251,13 +266,7 @@ def test_a_file_that_stays_busy_is_recorded_alone_and_waits(
             release.set()
 
     hooked, release = HookedDatabase(database_url, hold), threading.Event()
-    recording = partial(_recorder(pipeline, hooked).record, batch)
-    with ThreadPoolExecutor(1) as pool:
-        with pipeline.database.transaction() as transaction:
-            transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=job_id)
-            running = pool.submit(recording)
-            assert release.wait(WAIT_S)
-        running.result(WAIT_S)
+    _record_while_held(pipeline, hooked, batch, job_id, release)
     hooked.close()
 
     assert waits[: BUSY_ROUNDS + 1] == [False] * BUSY_ROUNDS + [True]
@@ -277,13 +286,7 @@ def test_of_files_that_stay_busy_one_that_cannot_be_recorded_takes_no_other_with
                 raise RuntimeError("a bug")
 
     hooked, release = HookedDatabase(database_url, hold), threading.Event()
-    recording = partial(_recorder(pipeline, hooked).record, Batch(files))
-    with ThreadPoolExecutor(1) as pool:
-        with pipeline.database.transaction() as transaction:
-            transaction.one("SELECT FROM jobs WHERE job_id = %(id)s FOR UPDATE", id=job_id)
-            running = pool.submit(recording)
-            assert release.wait(WAIT_S)
-        running.result(WAIT_S)
+    _record_while_held(pipeline, hooked, Batch(files), job_id, release)
     hooked.close()
 
     states = {row["lease"]: row["state"] for row in factories.documents(pipeline.database, job_id)}

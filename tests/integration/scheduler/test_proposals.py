@@ -50,6 +50,15 @@ def _listed(pipeline: PipelineHarness, documents: int = 1) -> tuple[str, UUID]:
     return number, job_id
 
 
+def _listed_by(pipeline: PipelineHarness, kind: type[Lister], documents: int) -> tuple[str, UUID]:
+    """Let a lister of this kind list a new case, and go on. Return the case and its job."""
+    number = pipeline.sandbox.add_case(documents=documents)
+    job_id = pipeline.begin(number)
+    lister = kind(**{each.name: getattr(pipeline.lister, each.name) for each in fields(Lister)})
+    replace(pipeline.worker, lister=lister).begin(job_id, 1, uuid4(), 0, goes_on=True)
+    return number, job_id
+
+
 def _answer(pipeline: PipelineHarness, job_id: UUID, *, sent_ms: int = 0) -> list[Hint]:
     """Return the worker's hint after a proposal for one request."""
     pipeline.worker.begin(job_id, 1, uuid4(), sent_ms)
@@ -118,12 +127,7 @@ def test_a_listing_goes_on_with_nothing_that_may_not_begin(pipeline: PipelineHar
             job_queries.cancel(self.database, factories.CLIENT, claim.job_id)
             return listed
 
-    number = pipeline.sandbox.add_case(documents=3)
-    job_id = pipeline.begin(number)
-    lister = Cancelling(**{f.name: getattr(pipeline.lister, f.name) for f in fields(Lister)})
-    worker = replace(pipeline.worker, lister=lister)
-
-    worker.begin(job_id, 1, uuid4(), 0, goes_on=True)
+    number, _ = _listed_by(pipeline, Cancelling, documents=3)
 
     listing, listed = pipeline.hinted()
     assert isinstance(listing, SliceBegun)
@@ -158,12 +162,7 @@ def test_a_claimed_document_is_requested_although_the_end_of_its_listing_cannot_
         def send_end(self, claim: ListingClaim, listed: ListedCase) -> None:
             away.send_end(claim, listed)
 
-    number = pipeline.sandbox.add_case(documents=2)
-    job_id = pipeline.begin(number)
-    lister = CutOff(**{f.name: getattr(pipeline.lister, f.name) for f in fields(Lister)})
-    worker = replace(pipeline.worker, lister=lister)
-
-    worker.begin(job_id, 1, uuid4(), 0, goes_on=True)
+    number, job_id = _listed_by(pipeline, CutOff, documents=2)
 
     assert pipeline.requested_files(number) == [1, 0]
     listing, listed, begun, ended = (
@@ -187,12 +186,7 @@ def test_a_stopping_worker_lists_a_case_and_claims_no_document_of_it(
             self.renewer.stop_all()
             return listed
 
-    number = pipeline.sandbox.add_case(documents=1)
-    job_id = pipeline.begin(number)
-    lister = Stopping(**{f.name: getattr(pipeline.lister, f.name) for f in fields(Lister)})
-    worker = replace(pipeline.worker, lister=lister)
-
-    worker.begin(job_id, 1, uuid4(), 0, goes_on=True)
+    _, job_id = _listed_by(pipeline, Stopping, documents=1)
 
     assert [type(hint) for hint in pipeline.hinted()] == [SliceBegun, Ended, JobWanted]
     (document,) = factories.documents(pipeline.database, job_id)
