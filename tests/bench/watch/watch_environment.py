@@ -26,6 +26,7 @@ from storage.jobs.change_notifications import ChangePublisher
 from storage.jobs.job_start import StartRequest
 from storage.listings.listed_case import CaseListing, ListedDocument
 from storage.listings.listing_import import ListingImport
+from storage.objects import installation
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate
 from tests.job_starts import start
@@ -92,7 +93,12 @@ class WatchEnvironment:
             self.servers.append(
                 subprocess.Popen(command, env=dict(self.env), cwd=ROOT, stdout=log, stderr=log)
             )
-        until(lambda: is_serving(self.address), READY_S, f"No server; see {self.log}.")
+        try:
+            until(lambda: is_serving(self.address), READY_S, "No server:")
+        except TimeoutError as error:
+            # The log's folder does not outlive the bench.
+            lines = self.log.read_text().splitlines()[-10:]
+            raise TimeoutError("\n".join([str(error), *lines])) from None
         return time.monotonic() - begun
 
     def stop_server(self) -> float:
@@ -201,6 +207,8 @@ def running_watch_environment(given: Mapping[str, str]) -> Iterator[WatchEnviron
         database = Database(env["DATABASE_URL"], max_connections=4, on_change=announcer)
         stack.callback(database.close)
         migrate(database)
+        # The server waits for the row that `release` writes last; this bench has no bucket.
+        installation.ensure(database)
         environment = WatchEnvironment(address, env, database, announcer, log=path / "server.log")
         stack.callback(_end_all, environment.servers)
         environment.start_server()
