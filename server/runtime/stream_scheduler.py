@@ -2,7 +2,7 @@
 
 grpc.aio accepts one call in each iteration of the event loop. If thousands of streams write or open
 at once, an iteration takes seconds, and gRPC's core ends new calls that wait. So only a few streams
-work at once, and only one while new calls arrive.
+work at once, only one while new calls arrive, and that one pauses while they arrive in a burst.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from collections import deque
 from collections.abc import Callable
 
 # The maximum number of streams that work at once, and the maximum while new calls arrive.
-MOST, MOST_BESIDE_CALLS = 32, 1
-# While calls wait in gRPC's core, the next one is accepted within this many seconds.
+MOST, MOST_BESIDE_CALLS = 16, 1
+# While calls wait in gRPC's core and one stream works, the next one is accepted within this many
+# seconds.
 CALLS_S = 0.003
+# Two calls within this many seconds are a burst. During it a stream gets a turn only this many
+# seconds after the turn before.
+BURST_S, PAUSE_S = 0.002, 0.002
 # A stream that works longer waits for its reader, not for this process. It is no longer counted.
 SLOW_S = 0.01
 
@@ -39,12 +43,18 @@ class StreamScheduler:
         self._waiting: deque[_Waiter] = deque()
         # The time at which each holder got its turn, the oldest first.
         self._holders: dict[object, float] = {}
-        self._calls_until = 0.0
+        # Calls may wait in gRPC's core until `_calls_until`, and longer if more streams work.
+        self._is_beside_calls = False
+        self._called = self._calls_until = self._turn_at = float("-inf")
+        self._pause_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def call_came(self) -> None:
-        """Record a new call: for CALLS_S seconds fewer streams get a turn."""
-        self._calls_until = self._clock() + CALLS_S
+        """Record a new call: until CALLS_S seconds have passed, fewer streams get a turn."""
+        now = self._clock()
+        self._pause_s = PAUSE_S if now - self._called < BURST_S else 0.0
+        self._called, self._calls_until = now, now + CALLS_S
+        self._is_beside_calls = True
 
     async def begin(self, holder: object, *, is_opening: bool = False) -> None:
         """Return when `holder` has a turn. `is_opening`: take precedence over open streams.
@@ -52,7 +62,7 @@ class StreamScheduler:
         The caller must call `end` afterwards, also after an error.
         """
         if not self._opening and not self._waiting and self._has_room():
-            self._holders[holder] = self._clock()
+            self._grant(holder)
             return
         turn = asyncio.get_running_loop().create_future()
         (self._opening if is_opening else self._waiting).append((turn, holder))
@@ -69,35 +79,49 @@ class StreamScheduler:
 
     def end(self, holder: object) -> None:
         """End the turn of `holder`, if it still has one, and grant the next."""
+        if self._is_beside_calls and len(self._holders) > MOST_BESIDE_CALLS:
+            # Beside so many streams the next call could not be accepted yet.
+            self._calls_until = self._clock() + CALLS_S
         self._holders.pop(holder, None)
         self._give()
 
+    def _grant(self, holder: object) -> None:
+        self._holders[holder] = self._turn_at = self._clock()
+
     def _has_room(self) -> bool:
         now = self._clock()
-        most = MOST_BESIDE_CALLS if now < self._calls_until else self._most
-        if len(self._holders) < most:
-            return True
-        for holder, begun in list(self._holders.items()):
-            if now - begun <= SLOW_S:
-                break
-            del self._holders[holder]
-        return len(self._holders) < most
+        if self._is_beside_calls:
+            if self._is_full(MOST_BESIDE_CALLS, now):
+                return False
+            if now < self._calls_until:
+                return now >= self._turn_at + self._pause_s
+            self._is_beside_calls = False
+        return not self._is_full(self._most, now)
+
+    def _is_full(self, most: int, now: float) -> bool:
+        if len(self._holders) >= most:
+            for holder, begun in list(self._holders.items()):
+                if now - begun <= SLOW_S:
+                    break
+                del self._holders[holder]
+        return len(self._holders) >= most
 
     def _give(self) -> None:
         while (queue := self._opening or self._waiting) and self._has_room():
             turn, holder = queue.popleft()
             # A stream that has ended meanwhile needs no turn.
             if not turn.done():
-                self._holders[holder] = self._clock()
+                self._grant(holder)
                 turn.set_result(True)
         if queue:
             self._set_timer()
 
     def _set_timer(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(SLOW_S, self._look)
+            delay_s = self._pause_s if self._is_beside_calls and self._pause_s else SLOW_S
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
 
     def _look(self) -> None:
-        """Revoke turns that last too long, even if no other event occurs."""
+        """Revoke turns that last too long, and end pauses, even if no other event occurs."""
         self._timer = None
         self._give()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from server.runtime.stream_scheduler import MOST, StreamScheduler
+from server.runtime.stream_scheduler import BURST_S, CALLS_S, MOST, PAUSE_S, StreamScheduler
 
 Scenario = Callable[[StreamScheduler], Awaitable[None]]
 
@@ -134,3 +134,77 @@ def test_of_those_that_have_news_at_once_so_many_are_woken_as_there_are_turns() 
 
     clock = Clock()
     _run(scenario, most=2, clock=clock)
+
+
+class ManualClock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _ready(turns: StreamScheduler, count: int) -> list[asyncio.Future[bool]]:
+    """Queue streams that have news. Each of the first that has a turn has its future done."""
+    loop = asyncio.get_running_loop()
+    wakes: list[asyncio.Future[bool]] = [loop.create_future() for _ in range(count)]
+    for number, wake in enumerate(wakes):
+        turns.queue(number, wake)
+    return wakes
+
+
+def _working(wakes: list[asyncio.Future[bool]]) -> list[int]:
+    return [number for number, wake in enumerate(wakes) if wake.done()]
+
+
+def test_the_time_in_which_calls_may_wait_begins_when_one_stream_works() -> None:
+    clock = ManualClock()
+
+    async def scenario(turns: StreamScheduler) -> None:
+        wakes = _ready(turns, 6)
+        assert _working(wakes) == [0, 1, 2]
+        turns.call_came()
+        # Until these have ended, no further call could be accepted, so their time does not count.
+        for number in (0, 1):
+            clock.now += CALLS_S
+            turns.end(number)
+        assert _working(wakes) == [0, 1, 2]
+        turns.end(2)
+        assert _working(wakes) == [0, 1, 2, 3]
+        clock.now += CALLS_S
+        turns.end(3)
+        assert _working(wakes) == [0, 1, 2, 3, 4, 5]
+
+    _run(scenario, most=3, clock=clock)
+
+
+def test_in_a_burst_of_calls_a_stream_pauses_before_the_next_turn() -> None:
+    clock = ManualClock()
+
+    async def scenario(turns: StreamScheduler) -> None:
+        for _ in range(2):
+            turns.call_came()
+        wakes = _ready(turns, 3)
+        turns.end(0)
+        assert _working(wakes) == [0]
+        clock.now += PAUSE_S
+        turns.end(0)
+        assert _working(wakes) == [0, 1]
+
+    _run(scenario, most=3, clock=clock)
+
+
+def test_calls_that_are_no_burst_cost_no_pause() -> None:
+    clock = ManualClock()
+
+    async def scenario(turns: StreamScheduler) -> None:
+        turns.call_came()
+        clock.now += 2 * BURST_S
+        turns.call_came()
+        wakes = _ready(turns, 3)
+        turns.end(0)
+        assert _working(wakes) == [0, 1]
+
+    _run(scenario, most=3, clock=clock)
