@@ -151,10 +151,11 @@ def _p99s(few: Side, full: Side, round_: int, calls: int) -> dict[str, dict[str,
 
 @contextmanager
 def _side(stage: SpeedEnvironment, jobs: int) -> Iterator[Side]:
-    """Run a server of its own on a database of its own."""
+    """Run a server of its own on its own database and bucket: a bucket has one installation."""
     url = create_database(stage.settings.database_url, f"with_{jobs}")
     address = f"127.0.0.1:{free_port()}"
-    env = {**stage.stack.env, "DATABASE_URL": url, "GRPC_LISTEN": address}
+    own = {"DATABASE_URL": url, "S3_BUCKET": f"with-{jobs}", "GRPC_LISTEN": address}
+    env = {**stage.stack.env, **own}
     subprocess.run(
         [sys.executable, "-m", "storage.release"],
         cwd=ROOT,
