@@ -54,7 +54,7 @@ from storage.postgres import session_settings
 from storage.postgres.database import Database
 from storage.scheduling.published_positions import PlaceReader
 from storage.settings import Settings
-from storage.telemetry.metrics_recorder import NOOP_RECORDER
+from storage.telemetry.series import NOOP_RECORDER
 from storage.telemetry.signals import NOOP_SIGNALS, Signals
 from storage.webhook_policy import WebhookPolicy
 

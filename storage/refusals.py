@@ -14,9 +14,9 @@ from typing import Any
 from peewee import EXCLUDED, Case, Select, fn
 
 from storage.errors import ServiceRefused, ServiceUnavailable
+from storage.logs import ANSWER_CAP, OutageLog
 from storage.models import PortalThrottle, ServiceRefusal
 from storage.models.base import time_after
-from storage.outage_log import ANSWER_CAP, OutageLog
 from storage.postgres.database import Database, Transaction
 
 # A refused operation is tried again at least every 40 s, while anything needs it.

@@ -2,23 +2,30 @@
 
 Migrates the database, creates the bucket, and marks it as this installation's. Safe to run twice
 and by two releases at once.
+
+Starters of Procfiles, such as honcho and foreman, start every line, `release` included, and stop
+all lines when one ends. Below a starter, `release` therefore does not end after its work. A
+platform that runs `release` by itself (Heroku, Dokku) needs its end.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from typing import TypeVar
 
 import structlog
 from peewee import fn
 
 from storage import logs
-from storage.environment import core_dumps, procfile_starter
-from storage.errors import ConfigurationError, ServiceUnavailable
+from storage.environment import core_dumps
+from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
 from storage.health import start_check
 from storage.objects import adoption, installation
 from storage.objects.adoption import Contents
@@ -29,7 +36,50 @@ from storage.postgres.database import Database
 from storage.postgres.migrate import migrate
 from storage.settings import Settings
 
+T = TypeVar("T")
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# In each of them a starter writes the name of the line: honcho, foreman (overmind, too).
+_LINE_NAMES = ("HONCHO_PROCESS_NAME", "PS")
+LINE = "release"
+# Heroku sets it, and waits for the end of `release`.
+PLATFORM = "DYNO"
+PAUSE_S = 1.0
+
+
+def is_below_starter(env: Mapping[str, str]) -> bool:
+    """Return whether a starter started this process as its line `release`."""
+    if PLATFORM in env:
+        return False
+    # Of honcho and foreman `release.1`, of overmind `release`.
+    return any(env.get(name, "").partition(".")[0] == LINE for name in _LINE_NAMES)
+
+
+def repeat_while_unavailable(work: Callable[[], T], *, pause_s: float = PAUSE_S) -> T:
+    """Return the result of `work`; repeat it while PostgreSQL or S3 is unavailable.
+
+    The servers may start at the same time. Raises ServiceRefused, which no wait repairs.
+    """
+    is_logged = False
+    while True:
+        try:
+            return work()
+        except ServiceRefused:
+            raise
+        except ServiceUnavailable as error:
+            if not is_logged:
+                log.warning("waiting", missing=error.detail)
+            is_logged = True
+        time.sleep(pause_s)
+
+
+def _stay() -> None:
+    """Return at SIGTERM or SIGINT."""
+    log.info("the release stays, because its starter stops everything when one process ends")
+    stops = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    signal.sigwait(stops)
 
 
 def release(
@@ -103,7 +153,7 @@ def main(argv: Sequence[str]) -> int:
     """Return the exit code: 0 if all is ready, 1 with one sentence if not."""
     core_dumps.switch_off()
     flags = _flags(argv)
-    is_started_with_others = procfile_starter.is_parent(os.environ)
+    is_started_with_others = is_below_starter(os.environ)
     try:
         settings = Settings.from_env(os.environ, "release")
         logs.configure(settings.log_format, process="release")
@@ -114,7 +164,7 @@ def main(argv: Sequence[str]) -> int:
             adopts_bucket=flags.adopt_bucket,
             sweep_allowance=max(0, flags.let_sweep),
         )
-        found = procfile_starter.repeat(work) if is_started_with_others else work()
+        found = repeat_while_unavailable(work) if is_started_with_others else work()
     except ServiceUnavailable as error:
         print(f"autos release: {error.detail}", file=sys.stderr)  # noqa: T201 - for the operator
         return 1
@@ -124,7 +174,7 @@ def main(argv: Sequence[str]) -> int:
     if found:
         print(_adoption_summary(found))  # noqa: T201 - for the operator
     if is_started_with_others:
-        procfile_starter.stay()
+        _stay()
     return 0
 
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 import redis
 
 from actors.hints.hints import Hint, decode, encode
-from storage.valkey.valkey_connections import connect
+from storage.valkey import connect
 
 KEY = "autos:hints"
 # Older hints are dropped: the rows contain the same facts.

@@ -18,7 +18,7 @@ from typing import NoReturn
 import structlog
 
 from storage.errors import CredentialsRefused, ServiceUnavailable
-from storage.login import login_blocks, login_rows
+from storage.login import login_blocks
 from storage.login.login_values import Evidence, Login, LoginState
 from storage.postgres.database import Database
 
@@ -73,7 +73,7 @@ class LoginBreaker:
         if login_blocks.block_if_rejected(self._database, self._login, why, client):
             self.log_blocked(why, client)
         self._refreshed_at = float("-inf")
-        raise CredentialsRefused(why, held_for_s=login_rows.REFUSED_S)
+        raise CredentialsRefused(why, held_for_s=login_blocks.REFUSED_S)
 
     def log_blocked(self, why: str, client: str | None = None) -> None:
         """Log that the login is blocked. `client`: for this client only."""
@@ -82,7 +82,7 @@ class LoginBreaker:
             login=self._login.key,
             reason=why,
             stops=client or "all clients",
-            retry_in_s=login_rows.REFUSED_S,
+            retry_in_s=login_blocks.REFUSED_S,
             help="jobs wait until the credentials change, or until the next attempt",
         )
 

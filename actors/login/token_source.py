@@ -24,7 +24,7 @@ from actors.portal.portal_session import TokenSource
 from actors.resilience.exchange_deadline import Watchdog
 from actors.resilience.retry import retry_until_available
 from storage.errors import ConfigurationError, CredentialsRefused, ServiceUnavailable
-from storage.login import login_rows, logins
+from storage.login import login_blocks, logins
 from storage.login.login_values import Attempt, Cipher, Grant, Login, Token, TokenDecision
 from storage.postgres.database import Database
 from storage.refusals import PORTAL, RefusalWatch
@@ -250,7 +250,7 @@ class RefreshedToken:
         if not is_newest:
             return
         self._watch.log_blocked(why)
-        raise CredentialsRefused(why, held_for_s=login_rows.REFUSED_S)
+        raise CredentialsRefused(why, held_for_s=login_blocks.REFUSED_S)
 
     def _failed(self, attempt: Attempt, error: LoginUnavailable) -> None:
         log.warning("portal login failed", login=self._login.key, why=error.why)

@@ -24,9 +24,8 @@ from redis.exceptions import NoScriptError
 
 from actors.messaging.message_check import misfit, stored_id
 from storage.errors import ServiceRefused
-from storage.outage_log import OutageLog
-from storage.valkey.valkey_connections import connect
-from storage.valkey.valkey_errors import PART, meaning
+from storage.logs import OutageLog
+from storage.valkey import PART, connect, meaning
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

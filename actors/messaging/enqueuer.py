@@ -16,7 +16,7 @@ import structlog
 
 from actors.messaging import broker
 from actors.messaging.broker import NAMESPACE, BoundedPrefetchBroker
-from storage.outage_log import OutageLog
+from storage.logs import OutageLog
 
 WEBHOOK_QUEUE = "webhook"
 # Seconds without another send after a timeout of Redis: the sender may hold leases, or lead a round

@@ -21,7 +21,7 @@ from actors.pipeline.object_writer import (
     WrittenObject,
 )
 from actors.resilience.retry import retry_until_available
-from storage.documents import uploads
+from storage.documents.leases import postpone_upload, take_uploads
 from storage.environment import disk_errors
 from storage.errors import LeaseLost, ServiceUnavailable, TransientError
 from storage.portal import attempts
@@ -80,7 +80,7 @@ class Uploader:
 
     def _take(self, leases: Sequence[UUID | None]) -> list[CheckedFile | None]:
         """Take a file for each waiting thread, those of `leases` first."""
-        taken = uploads.take_uploads(
+        taken = take_uploads(
             self.database,
             self.spool.spool_id,
             woken_by=[lease for lease in leases if lease],
@@ -141,7 +141,7 @@ class Uploader:
         log.warning("upload postponed", part=error.part, retry_in_s=round(delay_s, 1))
         self.writer.signals.retried("upload", error.reason)
         retry_until_available(
-            lambda: uploads.postpone_upload(
+            lambda: postpone_upload(
                 self.database, file, spool_id=self.spool.spool_id, delay_s=delay_s
             ),
             is_stopping=self.is_stopping,

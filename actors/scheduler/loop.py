@@ -17,9 +17,9 @@ from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.position_publisher import PlacePublisher
 from actors.scheduler.reader import Reader
 from storage.errors import ServiceUnavailable
-from storage.outage_log import OutageLog
+from storage.logs import OutageLog
 from storage.portal.slots import Limits
-from storage.valkey.valkey_errors import PART, meaning
+from storage.valkey import PART, meaning
 
 # Passes in a row without a pause.
 BURST_PASSES = 10

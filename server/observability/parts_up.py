@@ -11,12 +11,12 @@ from typing import Generic, TypeVar
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from storage import valkey
 from storage.errors import ServiceUnavailable
 from storage.objects.store_address import ObjectStore
 from storage.objects.store_connection import StoreCheck
 from storage.settings import Settings
-from storage.valkey import valkey_check
-from storage.valkey.valkey_connections import connect
+from storage.valkey import connect
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ def checks_of(settings: Settings) -> dict[str, Ask]:
     """Return the checks of the servers that the settings name."""
     client = connect(settings.redis_url, timeout_s=LIMIT_S)
     bucket = StoreCheck(ObjectStore.of(settings), limit_s=LIMIT_S)
-    return {"autos_redis_up": lambda: valkey_check.ping(client), "autos_s3_up": bucket.ask}
+    return {"autos_redis_up": lambda: valkey.ping(client), "autos_s3_up": bucket.ask}
 
 
 def _answers(ask: Ask) -> Callable[[], bool]:

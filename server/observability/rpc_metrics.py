@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from storage.telemetry import series
-from storage.telemetry.metrics_recorder import MetricsRecorder
+from storage.telemetry.series import MetricsRecorder
 
 # A caller may request any method name. All unknown names share one label value.
 UNKNOWN = "unknown"

@@ -29,9 +29,8 @@ from server.watch.watch_reader import Opening, WatchReader
 from server.watch.watcher import Watcher
 from storage.errors import AutosError, NotFound
 from storage.jobs.change_notifications import CHANNEL, parse_changes
-from storage.outage_log import OutageLog
-from storage.valkey.valkey_connections import connected
-from storage.valkey.valkey_errors import PART, meaning
+from storage.logs import OutageLog
+from storage.valkey import PART, connected, meaning
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from storage.errors import ServiceRefused, ServiceUnavailable
-from storage.outage_log import OutageLog
+from storage.logs import OutageLog
 
 PART, USE, REMOVE = "The spool", "use", "remove"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

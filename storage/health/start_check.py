@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
+from storage import valkey
 from storage.environment.sentinel_url import is_sentinel_url
 from storage.environment.setting_reader import USED_BY
 from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
@@ -19,7 +20,6 @@ from storage.objects.store_address import ObjectStore
 from storage.objects.store_connection import StoreCheck
 from storage.postgres import connection_check, postgres_errors
 from storage.settings import Settings
-from storage.valkey import valkey_check
 
 LIMIT_S = 3.0
 # The oldest PostgreSQL on which the tests run: docs/reference/servers.md.
@@ -123,9 +123,11 @@ def _store(settings: Settings) -> str:
 
 def _valkey(url: str) -> str:
     try:
-        valkey_check.ask(url, limit_s=LIMIT_S)
+        valkey.check_commands(url, limit_s=LIMIT_S)
     except ServiceRefused as error:
-        is_passing = error.code in valkey_check.PASSING or error.answer in PASSING_CERTIFICATES
+        is_passing = (
+            error.code in valkey.PASSING_OF_COMMANDS or error.answer in PASSING_CERTIFICATES
+        )
         return "" if is_passing else f"REDIS_URL: {error.detail}"
     except ServiceUnavailable:
         if is_sentinel_url(url):

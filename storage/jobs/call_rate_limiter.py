@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 import redis
 
 from storage.errors import LimitReached, ServiceRefused
-from storage.outage_log import OutageLog
-from storage.valkey.valkey_connections import connect
-from storage.valkey.valkey_errors import PART, meaning
+from storage.logs import OutageLog
+from storage.valkey import PART, connect, meaning
 
 TIMEOUT_S = 0.5
 # Seconds without another Redis command after a failure.

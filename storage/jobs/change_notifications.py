@@ -14,7 +14,7 @@ from uuid import UUID
 import redis
 import structlog
 
-from storage.valkey.valkey_connections import connect
+from storage.valkey import connect
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -1,25 +1,76 @@
-"""The blocks of a login that the portal refuses: of one client, or of all.
+"""The row of a login, and its blocks while the portal refuses it: of one client, or of all.
 
 A blocked login is blocked for all processes. Times are the database's.
 """
 
 from __future__ import annotations
 
-from peewee import fn
+from typing import Any
 
-from storage.login.login_rows import (
-    NO_DOUBT,
-    NO_REFUSAL,
-    is_refused,
-    locked_row,
-    login_row,
-    refusal,
-)
+from peewee import SQL, fn
+
 from storage.login.login_values import Evidence, Login, LoginBlock, LoginState
 from storage.models import Job, PortalLogin
-from storage.models.base import is_any
+from storage.models.base import is_any, time_after
 from storage.models.job import RUNNING
-from storage.postgres.database import Database, Transaction
+from storage.postgres.database import Database, Row, Transaction
+
+# Seconds for which a login stays blocked, unless the credentials change.
+REFUSED_S = 900
+
+NO_REFUSAL = {
+    "refused_until": None,
+    "refused_fingerprint": None,
+    "refused_reason": None,
+    "refused_client": None,
+}
+NO_DOUBT = {"doubtful_case": None, "doubtful_client": None, "doubt_time": None}
+
+
+def is_refused(login: Login) -> Any:
+    return (PortalLogin.refused_fingerprint == login.fingerprint) & (
+        PortalLogin.refused_until > fn.clock_timestamp()
+    )
+
+
+def _seconds(interval: Any) -> Any:
+    return fn.date_part("epoch", interval)
+
+
+def login_row(login: Login) -> Any:
+    """Return the query for the row of a login with the values that follow from it now."""
+    now = fn.clock_timestamp()
+    return (
+        PortalLogin.select(
+            PortalLogin,
+            fn.coalesce(is_refused(login), SQL("false")).alias("is_held"),
+            _seconds(PortalLogin.refused_until - now).alias("held_for_s"),
+            _seconds(PortalLogin.access_refresh_time - now).alias("fresh_for_s"),
+            _seconds(PortalLogin.access_expires_time - now).alias("good_for_s"),
+            _seconds(now - PortalLogin.doubt_time).alias("doubted_for_s"),
+            fn.coalesce(PortalLogin.lease_until > now, SQL("false")).alias("is_leased"),
+            fn.coalesce(_seconds(PortalLogin.next_login_time - now), 0.0).alias("wait_s"),
+        )
+        .where(PortalLogin.login_key == login.key)
+        .dicts()
+    )
+
+
+def locked_row(transaction: Transaction, login: Login) -> Row:
+    row: Row | None = transaction.fetch_one(login_row(login).for_update())
+    if row is None:
+        transaction.execute(PortalLogin.insert(login_key=login.key).on_conflict_ignore())
+        return locked_row(transaction, login)
+    return row
+
+
+def refusal(login: Login, why: str, client: str | None = None) -> dict[str, Any]:
+    return {
+        "refused_until": time_after(REFUSED_S),
+        "refused_fingerprint": login.fingerprint,
+        "refused_reason": why,
+        "refused_client": client,
+    }
 
 
 def block_if_rejected(

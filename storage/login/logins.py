@@ -14,7 +14,7 @@ from uuid import uuid4
 from peewee import Case, fn
 
 from storage.errors import CredentialsRefused
-from storage.login.login_rows import NO_DOUBT, NO_REFUSAL, locked_row, refusal
+from storage.login.login_blocks import NO_DOUBT, NO_REFUSAL, locked_row, refusal
 from storage.login.login_values import Attempt, Cipher, Grant, Login, Token, TokenDecision
 from storage.models import PortalLogin
 from storage.models.base import time_after

@@ -17,7 +17,7 @@ from minio.error import MinioException, S3Error, ServerError
 from storage.errors import ServiceUnavailable, StoreRefused, TransientError
 from storage.http.connections import inspected_pools
 from storage.http.tls import failed_handshake, untrusted_certificate
-from storage.outage_log import ANSWER_CAP
+from storage.logs import ANSWER_CAP
 
 Answer = S3Error | ServerError
 

@@ -17,7 +17,7 @@ from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED
 
 from storage.errors import RowsLocked, ServiceUnavailable
 from storage.event_counters import OnCount
-from storage.outage_log import OutageLog
+from storage.logs import OutageLog
 from storage.postgres.pool import ConnectionPool
 from storage.postgres.postgres_errors import READ_ONLY_SQL_TRANSACTION, meaning, refused_subject
 from storage.sql import SqlFunction

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from storage.errors import ConfigurationError
 from storage.settings import Settings
 from storage.spool import Spool
-from storage.telemetry.metrics_recorder import NOOP_RECORDER
+from storage.telemetry.series import NOOP_RECORDER
 from storage.telemetry.signals import Signals
 from storage.telemetry.tracing import NO_TRACER, Tracer
 
@@ -76,7 +76,7 @@ def spool_gauges(spool: Spool) -> MakeGauges:
 
 def _reading(read: Callable[[], Iterable[tuple[str, str, float]]]) -> MakeGauges:
     def make() -> Collector:
-        from storage.telemetry.process_gauges import ReadGauges
+        from storage.telemetry.counters import ReadGauges
 
         return ReadGauges(read)
 

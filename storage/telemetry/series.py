@@ -1,4 +1,6 @@
-"""Every series that a process counts itself. Series read from rows are in row_metrics.py.
+"""Every series that a process counts itself, and the recorder, whose default counts nothing.
+
+Series read from rows are in row_metrics.py.
 
 No label contains a case, a job or a document, and each has few values: a court (about 90), a state,
 a status, a method of Autos.
@@ -115,3 +117,20 @@ FROM_THE_START = (
     *((JOBS_ENDED, state.value) for state in sorted(JOB_ENDS)),
 )
 BY_NAME = {series.name: series for series in ALL}
+
+
+class MetricsRecorder:
+    """Take events and discard them. Never raises; costs almost no time; thread-safe."""
+
+    def add(self, series: Series, *labels: str, by: float = 1) -> None:
+        """Add to a counter or a gauge."""
+
+    def observe(self, series: Series, *labels: str, value: float) -> None:
+        """Add one measurement to a histogram."""
+
+    def counted(self, name: str, labels: tuple[str, ...], number: float) -> None:
+        """Add to a series by its name, for `Database(on_count=..., on_use=...)`."""
+        self.add(BY_NAME[name], *labels, by=number)
+
+
+NOOP_RECORDER = MetricsRecorder()

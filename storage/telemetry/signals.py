@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 
 from storage.telemetry import series
-from storage.telemetry.metrics_recorder import NOOP_RECORDER, MetricsRecorder
+from storage.telemetry.series import NOOP_RECORDER, MetricsRecorder
 from storage.telemetry.tracing import NO_SPAN, NO_TRACER, Span, Tracer, Value
 
 Step = Literal["list", "download", "upload", "webhook"]

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from storage.telemetry.metrics_recorder import MetricsRecorder
 from storage.telemetry.process_signals import tracer_of
+from storage.telemetry.series import MetricsRecorder
 from storage.telemetry.shared_folder import shared_folder
 from storage.telemetry.signals import COURT, NOOP_SIGNALS, SIZE_BYTES, Signals
 from storage.telemetry.tracing import NO_TRACER

@@ -19,11 +19,11 @@ from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.embedded.embedded_servers import EMBEDDED, EmbeddedServers, Kinds, start_all
 from dev.folder import DataFolder
 from dev.stack import running_stack
+from storage import valkey
 from storage.errors import ConfigurationError
 from storage.health import start_check
 from storage.settings import Settings
-from storage.valkey import valkey_check
-from storage.valkey.valkey_connections import connected
+from storage.valkey import connected
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.debian.debian_servers import debian_postgres, debian_redis, debian_sentinel
 from tests.sandbox.portal import SandboxPortal
@@ -64,7 +64,7 @@ def _settings(debian: dict[str, str], **other: str) -> Settings:
 def test_redis_is_reached_by_every_form_of_its_url(debian: dict[str, str], form: str) -> None:
     url = _settings(debian, REDIS_URL=debian[form]).redis_url
 
-    valkey_check.ask(url, limit_s=10)
+    valkey.check_commands(url, limit_s=10)
 
     broker = make_broker(url, timeout_s=10)
     broker.declare_queue("test")

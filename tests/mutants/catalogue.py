@@ -2214,7 +2214,7 @@ _LOGIN = (
     ),
     _mutant(
         "the fingerprint of what was refused",
-        "storage/login/login_rows.py",
+        "storage/login/login_blocks.py",
         "(PortalLogin.refused_fingerprint == login.fingerprint)",
         "PortalLogin.refused_fingerprint.is_null(False)",
         TOKENS,
@@ -2799,7 +2799,7 @@ _DEPLOYMENT = (
     ),
     _mutant(
         "that release stays below a starter of Procfiles",
-        "storage/environment/procfile_starter.py",
+        "storage/release.py",
         "    signal.sigwait(stops)\n",
         "",
         STARTERS,

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from storage import sql
 from storage.documents.file_records import FetchedFile, StoredFile, record_fetched, record_stored
-from storage.documents.uploads import take_uploads
+from storage.documents.leases import take_uploads
 from storage.errors import LeaseLost, RowsLocked, TransientError
 from storage.jobs import reruns
 from storage.jobs.job_start import StartRequest

@@ -13,8 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from storage.documents.file_records import FetchedFile, record_fetched
-from storage.documents.leases import renew_leases
-from storage.documents.uploads import postpone_upload, take_uploads
+from storage.documents.leases import postpone_upload, renew_leases, take_uploads
 from storage.errors import (
     AttemptError,
     LeaseLost,

@@ -29,7 +29,7 @@ from storage.errors import (
     ServiceUnavailable,
 )
 from storage.listings.listed_case import ListedDocument
-from storage.login import login_blocks, login_rows, logins
+from storage.login import login_blocks, logins
 from storage.login.login_values import Cipher, Evidence, Grant, Login
 from storage.postgres.database import Database
 from storage.settings import Settings
@@ -712,14 +712,14 @@ def test_after_the_hold_the_token_is_tried_once_more(
     here.close()
 
     # Still rejected: the first 401 is enough, even for the case that came first before.
-    pass_time(database, login_rows.REFUSED_S + 1)
+    pass_time(database, login_blocks.REFUSED_S + 1)
     second = portal_with(portal.url, static(database, "given"))
     with pytest.raises(CredentialsRefused):
         second.list_case(numbers[0], 30)
     second.close()
 
     # The token is accepted again: no trace of the rejection is left.
-    pass_time(database, login_rows.REFUSED_S + 1)
+    pass_time(database, login_blocks.REFUSED_S + 1)
     portal.accepts = _only("given")
     third = portal_with(portal.url, static(database, "given"))
     third.list_case(numbers[0], 30)

@@ -12,8 +12,7 @@ import pytest
 from dev.processes.deadline import until
 from storage import sql
 from storage.documents.file_records import FetchedFile, record_fetched, record_stored
-from storage.documents.leases import renew_leases
-from storage.documents.uploads import take_uploads
+from storage.documents.leases import renew_leases, take_uploads
 from storage.jobs import job_queries
 from storage.jobs.job_start import StartAttempt, start_jobs
 from storage.listings import listing_record

@@ -25,7 +25,7 @@ from storage.errors import ConfigurationError, ServiceRefused
 from storage.health import start_check
 from storage.postgres.postgres_errors import connection_failure
 from storage.settings import Settings
-from storage.valkey.valkey_errors import meaning
+from storage.valkey import meaning
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.network.certificates import Certificate
 from tests.network.store_proxy import No, store_proxy

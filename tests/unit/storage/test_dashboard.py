@@ -18,7 +18,7 @@ from storage.health.gauges import Gauges
 from storage.portal.case_budget import DAY_S, CaseLimit, LimitUse
 from storage.spool import Spool
 from storage.telemetry import series
-from storage.telemetry.process_gauges import ProcessGauges
+from storage.telemetry.counters import ProcessGauges
 from storage.telemetry.process_signals import scheduler_gauges, spool_gauges
 
 REFERENCE = ROOT / "docs" / "reference"

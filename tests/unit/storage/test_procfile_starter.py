@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from storage.environment.procfile_starter import is_parent, repeat
 from storage.errors import ServiceRefused, ServiceUnavailable
+from storage.release import is_below_starter, repeat_while_unavailable
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from storage.errors import ServiceRefused, ServiceUnavailable
     ],
 )
 def test_release_stays_below_a_starter_only(env: dict[str, str], stays: bool) -> None:
-    assert is_parent(env) is stays
+    assert is_below_starter(env) is stays
 
 
 def test_release_waits_for_an_unavailable_server_but_not_after_a_refusal() -> None:
@@ -38,8 +38,8 @@ def test_release_waits_for_an_unavailable_server_but_not_after_a_refusal() -> No
         attempts.append(1)
         raise ServiceRefused("PostgreSQL", "session", "28P01", "wrong password")
 
-    assert repeat(work, pause_s=0) == "done"
+    assert repeat_while_unavailable(work, pause_s=0) == "done"
     assert len(attempts) == 2
     with pytest.raises(ServiceRefused):
-        repeat(refuse, pause_s=0)
+        repeat_while_unavailable(refuse, pause_s=0)
     assert len(attempts) == 3

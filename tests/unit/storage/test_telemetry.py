@@ -20,11 +20,10 @@ from dev.embedded.sandbox import ROOT
 from storage.errors import ConfigurationError
 from storage.spool import Spool
 from storage.telemetry import series, shared_folder
-from storage.telemetry.counters import Counters
-from storage.telemetry.metrics_recorder import NOOP_RECORDER
+from storage.telemetry.counters import Counters, ProcessGauges
 from storage.telemetry.otel import CLOSE_TIMEOUT_S, OtelTracer
-from storage.telemetry.process_gauges import ProcessGauges
 from storage.telemetry.process_signals import listen, scheduler_gauges, spool_gauges, tracer_of
+from storage.telemetry.series import NOOP_RECORDER
 from storage.telemetry.signals import NOOP_SIGNALS, Signals, status_label
 from storage.telemetry.tracing import NO_TRACER
 from tests.sandbox.receivers.otlp_receiver import OtlpReceiver
