@@ -33,8 +33,7 @@ from server.queue.queue_view import QueueView
 from server.rpc.error_interceptor import ErrorInterceptor
 from server.rpc.reflection import add_channelz, add_reflection
 from server.rpc.service import DownloadService
-from server.runtime.background import Background, log_unseen_errors
-from server.runtime.event_loop import EventLoop
+from server.runtime.event_loop import Background, EventLoop, log_unseen_errors
 from storage import logs
 from storage.clients.client_registry import DEFAULT_NAME, CallingClient, ClientLimits
 from storage.clients.webhook_secrets import WebhookSecrets

@@ -1,16 +1,39 @@
-"""Authentication: a call's client is found by its token, else by its connection's certificate."""
+"""Authentication: a call's client is found by its token, else by its connection's certificate.
+
+The rest of the call reads its client with `current_client`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from ipaddress import ip_address
 from typing import Any
 
 from server.access.connection_guard import ConnectionGuard
 from server.errors.error_statuses import NoToken, UnknownToken
-from storage.clients.client_registry import CallingClient, ClientRegistry
+from storage.clients.client_registry import DEFAULT_NAME, CallingClient, ClientRegistry
 from storage.clients.clients_file import ClientsFile
+
+_NOBODY_ELSE = CallingClient(DEFAULT_NAME)
+_caller: ContextVar[CallingClient] = ContextVar("caller", default=_NOBODY_ELSE)
+
+
+def current_client() -> CallingClient:
+    """The client of the present call, in its own task and on the threads that work for it."""
+    return _caller.get()
+
+
+def has_client() -> bool:
+    """Return True on behalf of a call, False for work of this process itself."""
+    return _caller.get() is not _NOBODY_ELSE
+
+
+def set_current_client(client: CallingClient) -> None:
+    """Names the caller for the rest of the present call: each call has a task of its own."""
+    _caller.set(client)
+
 
 LOOK_S = 1.0
 # Neither service returns data of a client. Load balancers have no token; the contract is public.

@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from server.runtime.stream_reset import reset_streams
+from server.runtime.stream_scheduler import reset_streams
 from storage.clients.client_registry import CallingClient
 from storage.errors import LimitReached
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,18 +12,68 @@ import structlog
 
 from actors.contract_messages import percent, timestamp
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.access.current_client import current_client
-from server.rpc import batch_requests, requests
-from server.rpc.batch_requests import BatchRequest
+from server.access.authentication import current_client
+from server.rpc import requests
+from server.rpc.requests import Checks, refuse, require_short, uuid_of
 from server.rpc.service_base import Context, ServiceBase
-from server.rpc.starts.pending_start import StartedJob
+from server.rpc.starts import start_requests
 from server.rpc.starts.start_batcher import StartBatcher
+from server.rpc.starts.start_steps import StartedJob
 from storage.clients.client_registry import CallingClient
 from storage.errors import CallerError
 from storage.jobs import batches, job_queries
 from storage.jobs.batches import BatchCounts, BatchResult, BegunBatch, Refusal
 from storage.jobs.job_start import BatchPlace, StartRequest
 from storage.records import JobView
+from storage.webhook_policy import WebhookPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """A checked StartDownloads.
+
+    `asked`: each request, or why it is refused, in the order of the call. `payload`: the same bytes
+    for the same requests.
+    """
+
+    request_id: UUID | None
+    asked: tuple[StartRequest | CallerError, ...]
+    payload: bytes
+
+
+def read(
+    request: pb.StartDownloadsRequest,
+    *,
+    client: CallingClient,
+    receivers: WebhookPolicy,
+    default_max_age_s: float,
+    is_signed: bool,
+) -> BatchRequest:
+    """Return a checked StartDownloads. Raises InvalidRequest if the call itself is wrong."""
+    checks = Checks()
+    request_id = None
+    if not request.requests:
+        checks.take(lambda: refuse("requests", "must have at least one value."))
+    if request.request_id:
+        request_id = checks.take(lambda: uuid_of("request_id", request.request_id))
+    checks.finish()
+
+    def asked(each: pb.StartDownloadRequest) -> StartRequest | CallerError:
+        try:
+            require_short(each)
+            return start_requests.start_request(
+                each,
+                client=client,
+                receivers=receivers,
+                default_max_age_s=default_max_age_s,
+                is_signed=is_signed,
+            )
+        except CallerError as error:
+            return error
+
+    checked = tuple(asked(each) for each in request.requests)
+    return BatchRequest(request_id, checked, request.SerializeToString(deterministic=True))
+
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -45,7 +95,7 @@ class BatchMethods(ServiceBase):
         client, size = current_client(), len(request.requests)
         asked = await self._threads.read_page(
             size,
-            batch_requests.read,
+            read,
             request,
             client=client,
             receivers=self._parts.receivers,

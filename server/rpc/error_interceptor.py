@@ -11,8 +11,12 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from server.access.authentication import OPEN_SERVICES, Authenticator
-from server.access.current_client import current_client, set_current_client
+from server.access.authentication import (
+    OPEN_SERVICES,
+    Authenticator,
+    current_client,
+    set_current_client,
+)
 from server.access.open_calls import OpenCalls
 from server.errors.error_statuses import LateRequest, MalformedRequest, status_of
 from server.rpc.requests import require_short

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.rpc.requests import Checks, refuse, seconds_of, uuid_of
-from server.rpc.starts import start_choices
+from server.rpc.starts import start_requests
 from storage.documents.document_queries import DocumentFilter
 from storage.errors import InvalidRequest
 from storage.jobs.job_queries import JobFilter
@@ -62,7 +62,7 @@ def list_jobs(request: pb.ListJobsRequest, *, client: str) -> Page[JobFilter]:
     number = None
     if request.process_number:
         number = checks.take(lambda: parse_process_number(request.process_number))
-    labels = checks.take(lambda: start_choices.labels(request.labels)) or {}
+    labels = checks.take(lambda: start_requests.checked_labels(request.labels)) or {}
     batch = None
     if request.batch_id:
         batch = checks.take(lambda: uuid_of("batch_id", request.batch_id))
@@ -82,7 +82,7 @@ def list_jobs(request: pb.ListJobsRequest, *, client: str) -> Page[JobFilter]:
 def _moment(request: pb.ListJobsRequest, field: str) -> datetime | None:
     if not request.HasField(field):
         return None
-    return start_choices.moment(field, getattr(request, field))
+    return start_requests.checked_time(field, getattr(request, field))
 
 
 def list_documents(request: pb.ListDocumentsRequest, *, client: str) -> Page[DocumentFilter]:

@@ -10,7 +10,7 @@ import structlog
 from actors.contract_messages import timestamp
 from actors.hints.hints import JobEnded
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.access.current_client import current_client
+from server.access.authentication import current_client
 from server.access.open_calls import OpenCalls, WatchLimiter
 from server.dependencies import (
     CLIENT_THREADS,
@@ -24,17 +24,15 @@ from server.rpc import page_requests, requests
 from server.rpc.batch_methods import BatchMethods
 from server.rpc.case_methods import CaseMethods
 from server.rpc.error_interceptor import counts_as_watch, writes_bytes
-from server.rpc.event_methods import EventMethods
+from server.rpc.event_methods import EventMethods, EventWaiter
 from server.rpc.page_requests import Page
 from server.rpc.service_base import CallThreads, Context
 from server.rpc.starts import start_requests, start_steps
 from server.rpc.starts.start_batcher import StartBatcher
-from server.rpc.subscription_methods import SubscriptionMethods
 from server.rpc.usage import UsageReader
 from server.rpc.webhook_methods import WebhookMethods
-from server.runtime.row_waits import RowWaits
+from server.runtime.fair_executor import RowWaits
 from server.runtime.stream_scheduler import StreamScheduler
-from server.watch.event_waiter import EventWaiter
 from server.watch.feed import ENDED
 from server.watch.watch_hub import WatchHub
 from server.watch.watch_reader import WatchReader
@@ -53,7 +51,7 @@ from storage.webhooks import webhook_rows
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-class DownloadService(CaseMethods, EventMethods, SubscriptionMethods, BatchMethods, WebhookMethods):
+class DownloadService(CaseMethods, EventMethods, BatchMethods, WebhookMethods):
     """The public API. Blocking calls run on a pool; a stream occupies no thread or connection."""
 
     def __init__(self, parts: ServerDependencies) -> None:

@@ -13,7 +13,7 @@ import grpc
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from server.access.current_client import current_client, has_client
+from server.access.authentication import current_client, has_client
 from server.dependencies import ServerDependencies
 from server.messages import message_of
 from server.queue.queue_position_cache import QueuePositionCache

@@ -9,7 +9,7 @@ import structlog
 
 from actors.contract_messages import timestamp
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.access.current_client import current_client
+from server.access.authentication import current_client
 from server.rpc.service_base import Context, ServiceBase
 from server.rpc.starts import start_requests
 from storage.webhooks import webhook_tests

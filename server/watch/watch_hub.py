@@ -21,9 +21,9 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from server.errors.error_statuses import ShuttingDown
 from server.messages import SerializedDocument
 from server.queue.queue_position_cache import QueuePositionCache
-from server.runtime.background import Background
+from server.runtime.event_loop import Background
 from server.runtime.request_coalescer import RequestCoalescer
-from server.runtime.stream_reset import reset_streams
+from server.runtime.stream_scheduler import reset_streams
 from server.watch.feed import Change, Feed, Follower
 from server.watch.watch_reader import Opening, WatchReader
 from server.watch.watcher import Watcher

@@ -956,7 +956,7 @@ _BYTES = (
     ),
     _mutant(
         "that a background task begins again",
-        "server/runtime/background.py",
+        "server/runtime/event_loop.py",
         "await asyncio.sleep(self._restart_s)",
         "return",
         "tests/unit/server/test_background.py",
@@ -2387,14 +2387,14 @@ _CALLERS = (
     ),
     _mutant(
         "that of the calls for one row one has a thread",
-        "server/runtime/row_waits.py",
+        "server/runtime/fair_executor.py",
         "self._locks.setdefault(key, asyncio.Lock())",
         "asyncio.Lock()",
         ROW_WAITS,
     ),
     _mutant(
         "the limit of threads that wait for locked rows again",
-        "server/runtime/row_waits.py",
+        "server/runtime/fair_executor.py",
         "asyncio.Semaphore(WAITING_THREADS)",
         "asyncio.Semaphore(1_000)",
         ROW_WAITS,
@@ -3163,7 +3163,7 @@ _MANY_AT_ONCE = (
     ),
     _mutant(
         "the useful length of a list in a request of a batch",
-        "server/rpc/batch_requests.py",
+        "server/rpc/batch_methods.py",
         "            require_short(each)\n",
         "",
         MANY,

@@ -15,17 +15,18 @@ from server.messages import message_of
 from server.queue.queue_position_cache import MOST_WAITS, QueuePositionCache
 from server.queue.queue_view import QueueStatus
 from server.rpc.starts import start_steps
-from server.rpc.starts.pending_start import (
+from server.rpc.starts.start_steps import (
     PendingStart,
     StartedJob,
+    hint_of,
     is_alone,
     is_over,
+    look,
     note_answer,
+    widen,
 )
-from server.rpc.starts.start_steps import hint_of, look, widen
-from server.runtime.fair_executor import RunBlocking
+from server.runtime.fair_executor import RowWaits, RunBlocking
 from server.runtime.request_coalescer import RequestCoalescer
-from server.runtime.row_waits import RowWaits
 from storage import logs
 from storage.clients.client_registry import CallingClient
 from storage.errors import CallerError, LimitReached, RowsLocked, ServiceUnavailable

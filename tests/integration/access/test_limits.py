@@ -27,7 +27,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.processes.deadline import until
 from server.dependencies import ServerDependencies
-from server.rpc.starts.pending_start import PendingStart
+from server.rpc.starts.start_steps import PendingStart
 from storage import sql
 from storage.errors import LimitReached
 from storage.jobs import job_queries, reruns

@@ -17,7 +17,7 @@ import pytest
 from actors.case_file.case_file import parse_case
 from actors.scheduler.sweeper import OUTAGE_WAIT_S, AnswerMover
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.access.current_client import set_current_client
+from server.access.authentication import set_current_client
 from server.dependencies import ServerDependencies
 from server.rpc.case_methods import MOST_BYTES
 from storage.clients.client_registry import CallingClient

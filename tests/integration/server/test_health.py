@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2
 from actors.leases.spool_heartbeat import FOREIGN, Heartbeat
 from dev.embedded.embedded_servers import EmbeddedServers
 from server.part_health import BUCKET, PORTAL, SPOOL, watch_troubles
-from server.runtime.background import Background
+from server.runtime.event_loop import Background
 from storage.login import login_blocks
 from storage.login.login_values import Login
 from storage.objects import installation

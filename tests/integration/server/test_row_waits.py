@@ -58,7 +58,7 @@ def test_calls_that_wait_for_a_locked_job_leave_threads_to_others(
     parts: ServerDependencies, elsewhere: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a busy machine, too, no call gives up.
-    monkeypatch.setattr("server.runtime.row_waits.BUSY_LIMIT_S", 10 * PATIENCE_S)
+    monkeypatch.setattr("server.runtime.fair_executor.BUSY_LIMIT_S", 10 * PATIENCE_S)
 
     async def scenario(transaction: Transaction) -> list[Any]:
         async with running_server(parts) as server, api_of(server.address) as api:

@@ -14,7 +14,7 @@ from autos.downloads.v1 import downloads_pb2 as pb
 from server.rpc import page_requests
 from server.rpc.requests import require_short
 from server.rpc.starts import start_requests
-from server.rpc.starts.start_choices import MOST_TEXT
+from server.rpc.starts.start_requests import MOST_TEXT
 from storage.clients.client_registry import CallingClient
 from storage.errors import InvalidRequest
 from storage.jobs.job_start import StartRequest

@@ -9,7 +9,7 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from server.access.authentication import Authenticator
-from server.runtime.background import Background, log_unseen_errors
+from server.runtime.event_loop import Background, log_unseen_errors
 from storage.clients.client_registry import CallingClient, ClientLimits
 from storage.clients.clients_file import ClientsFile
 

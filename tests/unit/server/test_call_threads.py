@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from typing import Any
 
-from server.access.current_client import set_current_client
+from server.access.authentication import set_current_client
 from server.rpc.service_base import SHORT_PAGE, CallThreads
 from storage.clients.client_registry import CallingClient
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
-from server.watch.event_waiter import EventWaiter
+from server.rpc.event_methods import EventWaiter
 
 CLIENT = "default"
 

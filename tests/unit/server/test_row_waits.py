@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.runtime.row_waits import WAITING_THREADS, RowWaits
+from server.runtime.fair_executor import WAITING_THREADS, RowWaits
 from storage.errors import NotFound, RowsLocked
 
 PATIENCE_S = 60.0
