@@ -7,8 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dev.folder import owner_of
-from dev.run_file import read_run_file
+from dev.folder import owner_of, read_run_file
 from dev.stack import CLIENTS_FILE
 from server.access import add_client
 

@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+from dev.folder import RunFile
 from dev.processes.interrupts import raise_at_stop_signals
-from dev.run_file import RunFile
 from dev.stack import running_stack
 from storage.errors import ConfigurationError
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from dev.embedded.embedded_servers import EMBEDDED, Kinds, start_all
 from dev.embedded.sandbox import CREDENTIALS, ROOT, sandbox_portal
-from dev.folder import DataFolder, is_free
+from dev.folder import DataFolder, RunFile, is_free, written_run_file
 from dev.health import is_serving
 from dev.processes.deadline import until
 from dev.processes.supervisor import Supervisor, WriteLine, as_program, describe_exit, read_procfile
-from dev.run_file import RunFile, written_run_file
 from server.access.add_client import ANY, new_webhook_secret
 from storage.clients.clients_file import read
 from storage.environment.setting_reader import read_secret_files

@@ -14,10 +14,9 @@ from typing import IO
 import grpc
 
 from dev.demo.demo_console import DemoConsole, DemoFailure
-from dev.folder import owner_of, secret_file, write_private
+from dev.folder import RunFile, owner_of, read_run_file, secret_file, write_private
 from dev.health import is_serving
 from dev.processes.interrupts import pass_over_stop_signals
-from dev.run_file import RunFile, read_run_file
 from dev.stack import CLIENTS_FILE, RECEIVER_PORT, running_stack
 from server.access.add_client import ANY, add_token, add_webhook_secret
 from storage.clients.clients_file import read

@@ -1470,7 +1470,7 @@ _GUEST = (
     ),
     _mutant(
         "that interim answers of the bucket are passed over by the client",
-        "proto/autos/_client/files/fetching.py",
+        "proto/autos/_client/fetching.py",
         "            if not 100 <= status < 200 or status == ",
         "            if True or status == ",
         "tests/unit/client/test_pulling.py",
@@ -1526,7 +1526,7 @@ _GUEST = (
     ),
     _mutant(
         "that a pull follows only safe redirects",
-        "proto/autos/_client/files/fetching.py",
+        "proto/autos/_client/fetching.py",
         'return scheme == "https" or (scheme == "http" and req.type == "http")',
         "return True",
         "tests/unit/client/test_pulling.py",
@@ -3264,21 +3264,21 @@ _STRANGERS = (
     ),
     _mutant(
         "the file names without path separators",
-        "proto/autos/_client/files/file_names.py",
+        "proto/autos/_client/pulling.py",
         """re.compile(r'[/\\\\:*?"<>|]')""",
         """re.compile(r'[:*?"<>|]')""",
         HOSTILE,
     ),
     _mutant(
         "the files of a pull that only their user may read",
-        "proto/autos/_client/files/pulling.py",
+        "proto/autos/_client/pulling.py",
         "return os.open(path, flags, 0o600)",
         "return os.open(path, flags, 0o644)",
         HOSTILE,
     ),
     _mutant(
         "the printed lines without control characters",
-        "proto/autos/cli/output.py",
+        "proto/autos/cli/wording.py",
         'return "".join(c if c.isprintable() else "\\N{REPLACEMENT CHARACTER}" for c in text)',
         "return text",
         HOSTILE,

@@ -1,4 +1,4 @@
-"""The asyncio client. `make proto` derives the blocking client from it: dev/unasync.py."""
+"""The asyncio client. `make proto` derives the blocking client, sync_client.py, from it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from autos._client import calls
 from autos._client.async_io import Transport, from_threads, run, sleep
 from autos._client.calls import Call, StartOptions
 from autos._client.connection import ADDRESS, Connection
-from autos._client.files.pulling import PARALLEL, Pull
 from autos._client.patience import ATTEMPT_S, PATIENCE_S, TIMEOUT_S, OnPause, Patience
+from autos._client.pulling import PARALLEL, Pull
 from autos._client.watching import CUT_SHORT, HEARTBEAT_S, JOB_ENDS, BatchWatching, Watching
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import AutosError, Unavailable

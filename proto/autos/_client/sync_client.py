@@ -1,4 +1,4 @@
-"""The blocking client. DO NOT EDIT: dev/unasync.py generates it from async_client.py."""
+"""The blocking client. DO NOT EDIT: `make proto` derives it from async_client.py."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from google.protobuf.message import Message
 from autos._client import calls
 from autos._client.calls import Call, StartOptions
 from autos._client.connection import ADDRESS, Connection
-from autos._client.files.pulling import PARALLEL, Pull
 from autos._client.patience import ATTEMPT_S, PATIENCE_S, TIMEOUT_S, OnPause, Patience
+from autos._client.pulling import PARALLEL, Pull
 from autos._client.sync_io import Transport, from_threads, run, sleep
 from autos._client.watching import CUT_SHORT, HEARTBEAT_S, JOB_ENDS, BatchWatching, Watching
 from autos.downloads.v1 import downloads_pb2 as pb

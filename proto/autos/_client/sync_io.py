@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from autos._client.call_errors import refusal
 from autos._client.calls import Call
 from autos._client.connection import Connection
-from autos._client.files.pulling import Pull
+from autos._client.pulling import Pull
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.pulled import Pulled
 

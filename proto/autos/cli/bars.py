@@ -24,8 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 from autos._client.watching import JOB_ENDS
-from autos.cli.output import printable
-from autos.cli.wording import batches_line, ended_of, length, outlook, size
+from autos.cli.wording import batches_line, ended_of, length, outlook, printable, size
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.pulled import PulledFile
 

@@ -14,8 +14,15 @@ from autos.cli.groups.batch_start import start_many
 from autos.cli.groups.pull_command import pull
 from autos.cli.groups.subscriptions import selection_of, subscribe, subscriptions, unsubscribe
 from autos.cli.live import job_view
-from autos.cli.output import write_bytes, write_line
-from autos.cli.printing import print_found, print_job, print_json, print_note, print_rows
+from autos.cli.output import (
+    print_found,
+    print_job,
+    print_json,
+    print_note,
+    print_rows,
+    write_bytes,
+    write_line,
+)
 from autos.cli.wording import (
     case_lines,
     counts,

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from autos._client.files.pulling import PARALLEL
+from autos._client.pulling import PARALLEL
 from autos.cli.connection_options import add_connection_options
 from autos.cli.option_values import count, duration, label, name, revision, seconds, utf8
 from autos.cli.output import write_line

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, TextIO
+from argparse import Namespace
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO, TypeVar
 
+from google.protobuf.message import Message
 
-def printable(text: str) -> str:
-    """Return `text` with a replacement character for each control, bidi or other invisible one."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+from autos.cli.wording import columns, job_lines, printable, shown
+from autos.downloads.v1 import downloads_pb2 as pb
+from autos.json_form import as_json
 
 
 def write_line(text: str, stream: TextIO | None = None) -> None:
@@ -46,3 +49,37 @@ def _escaped(character: str) -> str:
 def _write(line: str, stream: TextIO) -> None:
     stream.write(f"{line}\n")
     stream.flush()
+
+
+M = TypeVar("M", bound=Message)
+
+
+def print_job(job: pb.Job, options: Namespace) -> None:
+    """Print a job, as JSON or as lines for people."""
+    print_found(job, options, job_lines)
+
+
+def print_found(found: M, options: Namespace, lines: Callable[[M], Iterable[str]]) -> None:
+    """Print a message, as JSON or as the `lines` for people."""
+    if options.json:
+        print_json(found)
+    else:
+        for each in lines(found):
+            write_line(each)
+
+
+def print_json(*messages: Message) -> None:
+    """Print a line of JSON for each message."""
+    for message in messages:
+        write_json(as_json(message))
+
+
+def print_rows(rows: Iterable[tuple[str, ...]]) -> None:
+    """Print a line for each row, in columns."""
+    for row in columns(list(rows)):
+        write_line(row)
+
+
+def print_note(text: str) -> None:
+    """Print a line for people to stderr; stdout is for scripts."""
+    write_line(shown(text, 500), sys.stderr)

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from autos._client.watching import JOB_ENDS
-from autos.cli.output import printable
 from autos.downloads.v1 import downloads_pb2 as pb
 
 # The rest is in the JSON output.
 MOST_PARTIES, MOST_MOVEMENTS = 20, 10
+
+
+def printable(text: str) -> str:
+    """Return `text` with a replacement character for each control, bidi or other invisible one."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def shown(text: str, width: int = 200) -> str:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autos._client.files.file_names import MAX_NAME_BYTES, file_names
+from autos._client.pulling import MAX_NAME_BYTES, file_names
 from autos.downloads.v1 import downloads_pb2 as pb
 
 DOCUMENTS = st.builds(

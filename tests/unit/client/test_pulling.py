@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from autos._client.files.fetching import SOCKET_TIMEOUT_S, Stopped
-from autos._client.files.pulling import Pull
+from autos._client.fetching import SOCKET_TIMEOUT_S, Stopped
+from autos._client.pulling import Pull
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import PullFailed, Unavailable
 from autos.pulled import PulledFile

@@ -10,8 +10,7 @@ from pathlib import Path
 from autos._client.sync_client import Client
 from autos.cli.exits import Exit
 from autos.cli.live import PullView, pull_view
-from autos.cli.output import write_json
-from autos.cli.printing import print_note
+from autos.cli.output import print_note, write_json
 from autos.cli.wording import document_state, failure, shown
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.errors import ServerBug

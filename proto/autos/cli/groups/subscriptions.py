@@ -7,7 +7,7 @@ from datetime import UTC
 
 from autos._client.sync_client import Client
 from autos.cli.exits import Exit
-from autos.cli.printing import print_json, print_rows
+from autos.cli.output import print_json, print_rows
 from autos.cli.wording import length, local_time, shown
 from autos.downloads.v1 import downloads_pb2 as pb
 

@@ -1,1 +1,0 @@
-"""Transfer of documents into files: file names, downloads and their verification."""
