@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib
 import os
 import signal
@@ -13,7 +14,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from actors.runtime.process_check import check
 from storage import logs
 from storage.environment import core_dumps
 from storage.errors import ConfigurationError
@@ -21,7 +21,7 @@ from storage.health import start_check
 from storage.health.release_wait import await_release
 from storage.settings import Settings
 from storage.spool import Spool
-from storage.telemetry.process_signals import INHERITED, listen, require_opentelemetry
+from storage.telemetry.process_signals import INHERITED, PORT_AFTER, listen, require_opentelemetry
 from storage.telemetry.shared_folder import shared_folder
 
 DRAMATIQ_ROLES = {"worker", "uploader", "notifier"}
@@ -102,8 +102,8 @@ def _dramatiq(role: str, settings: Settings) -> int:
 
 
 def _queues(role: str, settings: Settings) -> list[str]:
-    from actors.messaging.enqueuer import upload_queue
-    from actors.tasks import DOWNLOAD_QUEUE, LIST_QUEUE, WEBHOOK_QUEUE, broker
+    from actors.messaging.enqueuer import WEBHOOK_QUEUE, upload_queue
+    from actors.tasks import DOWNLOAD_QUEUE, LIST_QUEUE, broker
 
     if role == "notifier":
         return [WEBHOOK_QUEUE]
@@ -132,6 +132,36 @@ def _shared_page(role: str, settings: Settings) -> Iterator[None]:
     ):
         os.environ[INHERITED] = str(listener.fileno())
         yield
+
+
+TIMEOUT_S = 5.0
+# An address that means all of a host's, and the one by which this host reaches itself.
+_OWN = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - nothing listens here
+
+
+def check(metrics_listen: str | None, role: str) -> bool:
+    """Return whether the metrics page of `role` answers; print one line.
+
+    A process serves its page once it has begun its work, so one that waits for `release` does not
+    answer. Raises ConfigurationError if there is no page.
+    """
+    if metrics_listen is None or metrics_listen.endswith(":0"):
+        raise ConfigurationError("check requests the metrics page: set METRICS_LISTEN with a port.")
+    host, _, port = metrics_listen.rpartition(":")
+    address = f"{_OWN.get(host, host)}:{int(port) + PORT_AFTER[role]}"
+    problem = _problem(address)
+    print(f"{role} works" if problem is None else f"{address}: {problem}")  # noqa: T201 - a command
+    return problem is None
+
+
+def _problem(address: str) -> str | None:
+    try:
+        with closing(http.client.HTTPConnection(address, timeout=TIMEOUT_S)) as connection:
+            connection.request("GET", "/metrics")
+            status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    return None if status == http.client.OK else f"status {status}"
 
 
 if __name__ == "__main__":

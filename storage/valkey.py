@@ -6,6 +6,8 @@ Autos begins here, so each form of `REDIS_URL` works in every process.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from typing import Any
@@ -185,3 +187,39 @@ def ping(client: redis.Redis) -> None:
         client.ping()
     except redis.RedisError as error:
         raise meaning(error) from error
+
+
+# Seconds after which the offset to the local clock is measured again.
+MEASURE_S = 10.0
+
+
+class ValkeyClock:
+    """Milliseconds since 1970 by Valkey's clock. Thread-safe.
+
+    If Valkey is unavailable, the last measured offset is used, or the local clock without one.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._offset_s = time.time() - time.monotonic()
+        self._measured_at = -MEASURE_S
+
+    def now_ms(self) -> int:
+        """Return the time. Makes a round trip once in MEASURE_S."""
+        now = time.monotonic()
+        if now - self._measured_at >= MEASURE_S:
+            self._measure(now)
+        return round((time.monotonic() + self._offset_s) * 1000)
+
+    def _measure(self, now: float) -> None:
+        with self._lock:
+            if now - self._measured_at < MEASURE_S:
+                return
+            self._measured_at = now
+            try:
+                seconds, microseconds = self._client.time()
+            except redis.RedisError:
+                return
+            middle = (now + time.monotonic()) / 2
+            self._offset_s = seconds + microseconds / 1e6 - middle

@@ -18,8 +18,7 @@ import structlog
 
 from actors.hints.hint_channel import HintSender
 from actors.hints.hints import Ended, SliceBegun, SlotFreed, seconds_of
-from actors.leases.lease_renewer import LeaseRenewer
-from actors.leases.slice_leases import SliceLeases
+from actors.leases.lease_renewer import LeaseRenewer, SliceLeases
 from actors.pipeline.answered_slices import free_after_s
 from actors.pipeline.fetch import DocumentFetcher, Fetched
 from actors.pipeline.file_recorder import Batch, FileRecorder

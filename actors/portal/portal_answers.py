@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from actors.contents.charsets import text_of
 from actors.contents.json_fields import mime_type
-from actors.resilience.retry_after import seconds_until
+from actors.resilience.retry import seconds_until
 from storage.errors import AttemptError, PermanentError, TooFast, TransientError
 
 RETRY_AFTER_CAP_S = 300.0

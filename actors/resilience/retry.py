@@ -1,9 +1,11 @@
-"""Repeat a write to PostgreSQL for work that is already done, until PostgreSQL is available."""
+"""When to repeat: a write to PostgreSQL for work that is done, or a request after Retry-After."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import structlog
@@ -36,3 +38,20 @@ def retry_until_available(write: Callable[[], T], *, is_stopping: Callable[[], b
                 log.warning("waiting to record what was done", part=error.part)
             is_logged = True
             time.sleep(REFUSED_PAUSE_S if isinstance(error, ServiceRefused) else PAUSE_S)
+
+
+def seconds_until(header: str | None, now: datetime) -> float | None:
+    """Return the seconds from `now` to the time of the header, negative if it is past.
+
+    The header has seconds or a date. Return None if it is missing or unreadable.
+    """
+    text = (header or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if moment.tzinfo is None:  # By RFC 5322 a "-0000". HTTP has only GMT.
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - now).total_seconds()

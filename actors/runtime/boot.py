@@ -1,23 +1,30 @@
-"""Dramatiq's command imports this module in each forked process. See actors/__main__.py."""
+"""Dramatiq's command imports this module in each forked process. See actors/__main__.py.
+
+A forked process ends when its master is gone. A killed master cannot signal its processes. They
+would continue without it, with the old code after a deployment, and no supervisor would restart
+them. Each of them compares its parent with the process that forked it. If they differ, it stops in
+order: its leases are given back as on SIGTERM.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
+import time
 
-from actors.leases.spool_heartbeat import Heartbeat
+import dramatiq
+import structlog
+
+from actors.leases.heartbeats import Heartbeat
 from actors.pipeline.upload import Uploader
-from actors.process_context import Dependencies, Runtime
 from actors.resilience.exchange_deadline import Watchdog
-from actors.runtime.parent_watch import ParentWatch
 from actors.runtime.role_parts import RoleParts, all_of, start_polling
 from actors.runtime.worker_composition import build_worker
-from actors.tasks import broker
-from actors.webhook.notifier import Notifier
+from actors.tasks import Dependencies, Runtime, broker
 from actors.webhook.signed_posts import SignedPosts
 from actors.webhook.webhook_client import WebhookClient
-from actors.webhook.webhook_sender import WebhookSender
-from actors.webhook.webhook_tester import WebhookTester
+from actors.webhook.webhook_sender import Notifier, WebhookSender, WebhookTester
 from storage import logs
 from storage.clients.client_registry import ClientLimits
 from storage.clients.webhook_secrets import WebhookSecrets
@@ -25,6 +32,61 @@ from storage.settings import Settings
 from storage.telemetry.process_signals import spool_gauges
 from storage.webhook_policy import WebhookPolicy
 from storage.webhooks.delivery_limits import DeliveryLimits
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+WATCH_INTERVAL_S = 0.5
+# Seconds of an orderly stop, and milliseconds in it in which Dramatiq waits for threads.
+GRACE_S, THREADS_MS = 40.0, 25_000
+
+
+class ParentWatch(dramatiq.Middleware):
+    """Watch the master of a process from its boot on.
+
+    The stop runs in the thread that watches. A master that is killed while it waits for the boot of
+    a process leaves the main thread of that process in a lock that is never released.
+    """
+
+    def __init__(self) -> None:
+        self._worker: dramatiq.Worker | None = None
+        self._is_stopping = False
+
+    def after_process_boot(self, _broker: dramatiq.Broker) -> None:
+        """Start the thread that watches."""
+        threading.Thread(target=self._run, name="parent-watch", daemon=True).start()
+
+    def before_worker_boot(self, _broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        """Store the worker that must be stopped."""
+        self._worker = worker
+
+    def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+        """Record that the process is stopping already."""
+        self._is_stopping = True
+
+    def _run(self) -> None:
+        while not _master_is_gone():
+            time.sleep(WATCH_INTERVAL_S)
+        log.warning("master is gone; stopping")
+        # If a thread hangs, its leases expire, and other processes take its work.
+        threading.Timer(GRACE_S, os._exit, (1,)).start()
+        if self._is_stopping:
+            return
+        try:
+            if self._worker is not None:
+                self._worker.stop(timeout=THREADS_MS)
+        finally:
+            os._exit(0)
+
+
+def _master_is_gone() -> bool:
+    """Return whether the process that forked this one has ended.
+
+    The id of the master was taken before the fork, so an end since then is noticed, too. Without a
+    master (a test, `dramatiq` under another starter) there is nothing to watch.
+    """
+    master = multiprocessing.parent_process()
+    return master is not None and os.getppid() != master.pid
+
 
 # The environment variable in which the parent names the role of its processes.
 ROLE = "AUTOS_ROLE"

@@ -10,7 +10,6 @@ import structlog
 
 from actors.hints.hint_channel import HintReceiver, HintSender, make_client
 from actors.messaging.enqueuer import Enqueuer, make_broker
-from actors.messaging.valkey_clock import ValkeyClock
 from actors.pipeline.job_end import JobEnds
 from actors.runtime.role_parts import SEND_TIMEOUT_S, make_database
 from actors.scheduler.leadership import Leadership
@@ -32,6 +31,7 @@ from storage.postgres.database import Database
 from storage.refusals import STORE, RefusalWatch
 from storage.settings import Settings
 from storage.telemetry.process_signals import listen, scheduler_gauges, signals_of
+from storage.valkey import ValkeyClock
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

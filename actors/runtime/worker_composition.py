@@ -5,9 +5,8 @@ from __future__ import annotations
 from uuid import uuid4
 
 from actors.hints.hint_channel import make_client
-from actors.leases.worker_heartbeat import WorkerHeartbeat
+from actors.leases.heartbeats import WorkerHeartbeat
 from actors.login.token_source import token_source
-from actors.messaging.valkey_clock import ValkeyClock
 from actors.pipeline.fetch import DocumentFetcher
 from actors.pipeline.listing_step import Lister
 from actors.pipeline.prober import Prober
@@ -16,10 +15,10 @@ from actors.pipeline.slices import SliceRunner
 from actors.pipeline.worker import Worker
 from actors.portal.latency_recorder import LatencyRecorder
 from actors.portal.portal_client import Portal
-from actors.process_context import Dependencies
 from actors.resilience.exchange_deadline import Watchdog
 from actors.runtime.halt_listener import HaltListener
 from actors.runtime.role_parts import RoleParts, all_of, start_polling
+from actors.tasks import Dependencies
 from storage.listings.size_limits import SizeLimits
 from storage.login.login_values import Login
 from storage.portal.case_budget import CaseBudget
@@ -30,6 +29,7 @@ from storage.portal.slots import Limits
 from storage.portal.throttle import PausePolicy
 from storage.refusals import PORTAL, RefusalWatch
 from storage.settings import Settings
+from storage.valkey import ValkeyClock
 
 
 def build_worker(settings: Settings) -> Dependencies:

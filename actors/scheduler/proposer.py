@@ -8,9 +8,9 @@ import dramatiq
 import redis
 
 from actors.messaging.broker import BoundedPrefetchBroker
-from actors.messaging.valkey_clock import ValkeyClock
 from actors.scheduler.policy.dispatcher import Group, ProposalMessage
 from actors.tasks import download_documents, list_documents
+from storage.valkey import ValkeyClock
 
 
 class Proposer:

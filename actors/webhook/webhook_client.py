@@ -31,7 +31,7 @@ import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
 from actors.resilience.exchange_deadline import WATCHED_POOLS, Deadline, Watchdog
-from actors.resilience.retry_after import seconds_until
+from actors.resilience.retry import seconds_until
 from storage.errors import AutosError, InvalidRequest, TransientError
 from storage.webhook_policy import DEFAULT_PORTS, WebhookPolicy
 

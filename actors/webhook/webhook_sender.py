@@ -1,4 +1,7 @@
-"""Send a webhook: the result of a run, signed, with URLs that are new in each attempt."""
+"""Send a webhook: the result of a run, signed, with URLs that are new in each attempt.
+
+The test event of SendTestWebhook is sent once, without any job.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,14 @@ from uuid import UUID
 
 import structlog
 
+from actors.contract_messages import (
+    URL_LIFETIME_S,
+    change_message,
+    compact,
+    event_message,
+    timestamp,
+)
 from actors.messaging.enqueuer import Enqueuer
-from actors.webhook.event_messages import URL_LIFETIME_S, change_message, compact, event_message
 from actors.webhook.signed_posts import (
     DELIVERED,
     GONE,
@@ -20,6 +29,7 @@ from actors.webhook.signed_posts import (
     text_of,
 )
 from actors.webhook.webhook_client import Answer, DeliveryError
+from autos.downloads.v1 import downloads_pb2 as pb
 from autos.json_form import as_json
 from storage.errors import LeaseLost, ServiceUnavailable
 from storage.objects.object_store import Objects
@@ -27,7 +37,7 @@ from storage.postgres.database import Database
 from storage.telemetry.signals import NOOP_SIGNALS, Signals
 from storage.telemetry.tracing import Span
 from storage.webhook_policy import is_plaintext
-from storage.webhooks import delivery_limits, webhook_rows
+from storage.webhooks import delivery_limits, webhook_rows, webhook_tests
 from storage.webhooks.delivery_limits import DEFAULT_LIMITS, DeliveryLimits
 from storage.webhooks.webhook_rows import WebhookDelivery
 
@@ -172,3 +182,72 @@ class WebhookSender:
 
     def _url_of(self, object_key: str) -> tuple[str, datetime]:
         return self.objects.url(object_key, lifetime_s=URL_LIFETIME_S)
+
+
+TEST_TYPE = "webhook.test"
+
+
+@dataclass(frozen=True)
+class WebhookTester:
+    """The dependencies of test events."""
+
+    database: Database
+    posts: SignedPosts
+    limits: DeliveryLimits = DEFAULT_LIMITS
+
+    def poll(self, found: Callable[[], None]) -> bool:
+        """Send one test event that has lost its message. Return whether there was one.
+
+        Raises ServiceUnavailable.
+        """
+        test_id = webhook_tests.next_test(self.database)
+        if test_id is None:
+            return False
+        found()
+        return self._send(test_id)
+
+    def send_test_webhook(self, test_id: UUID) -> None:
+        """Send the test event if no other process sends it."""
+        try:
+            self._send(test_id)
+        except ServiceUnavailable as error:
+            # The call that waits for it returns the same.
+            log.warning("test webhook not sent", part=error.part)
+
+    def _send(self, test_id: UUID) -> bool:
+        """Send the test event. Return False if another process does, or if it has to wait."""
+        test = webhook_tests.claim(self.database, test_id, lease_s=LEASE_S, limits=self.limits)
+        if test is None:
+            return False
+        answer = self.posts.post(
+            test.client, test.url, test.webhook_id, lambda: _body(test.create_time)
+        )
+        webhook_tests.record(
+            self.database,
+            test,
+            status_code=answer.status if isinstance(answer, Answer) else 0,
+            error=text_of(answer),
+            is_timeout=isinstance(answer, DeliveryError) and answer.is_timeout,
+        )
+        log.info("test webhook sent", webhook_id=test.webhook_id, outcome=outcome_of(answer))
+        return True
+
+
+def _body(event_time: datetime) -> bytes:
+    event = pb.WebhookEvent(type=TEST_TYPE, timestamp=timestamp(event_time), data=pb.WebhookData())
+    return compact(as_json(event))
+
+
+@dataclass(frozen=True)
+class Notifier:
+    """Sends webhooks and test events."""
+
+    webhooks: WebhookSender
+    tests: WebhookTester
+
+    def poll(self, found: Callable[[], None]) -> bool:
+        """Send one event that has lost its message. Return whether there was one.
+
+        A call waits for a test event, so it goes first. Raises ServiceUnavailable.
+        """
+        return self.tests.poll(found) or self.webhooks.poll(found)

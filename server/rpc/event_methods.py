@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from actors.webhook.event_messages import URL_LIFETIME_S, change_message, event_message
+from actors.contract_messages import URL_LIFETIME_S, change_message, event_message
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.authentication import current_client
 from server.access.open_calls import OpenCalls, WatchLimiter

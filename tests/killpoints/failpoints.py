@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from actors.hints.hint_channel import HintReceiver
-from actors.leases import spool_heartbeat
+from actors.leases import heartbeats
 from actors.portal.portal_client import Portal
 from actors.scheduler import sweeper
 from actors.scheduler.policy import dispatcher
@@ -49,8 +49,8 @@ def install(role: str, flags: Triggers) -> None:
 
 def hurry(*, short_lease_s: float) -> None:
     """Shorten waits that are not settings: the tests prove that they end, not how long they are."""
-    spool_heartbeat.BEAT_S = 1.0
-    spool_heartbeat.LEFTOVER_AGE_S = 2.0
+    heartbeats.BEAT_S = 1.0
+    heartbeats.LEFTOVER_AGE_S = 2.0
     sweeper.MIN_INTERVAL_S = 1.0
     real = webhook_rows.claim
 

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from actors.leases.spool_heartbeat import FOREIGN, LEFTOVER_AGE_S, UNKNOWN, Heartbeat
+from actors.leases.heartbeats import FOREIGN, LEFTOVER_AGE_S, UNKNOWN, Heartbeat
 from actors.resilience.retry import retry_until_available
 from dev.processes.deadline import until
 from storage.errors import LeaseLost

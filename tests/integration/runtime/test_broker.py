@@ -22,13 +22,13 @@ from actors.hints.hint_channel import HintSender, make_client
 from actors.hints.hints import JobEnded
 from actors.messaging.broker import IDLE_S, BoundedPrefetchBroker
 from actors.messaging.enqueuer import QUIET_S, Enqueuer, make_broker, upload_queue
-from actors.messaging.valkey_clock import ValkeyClock
 from actors.scheduler.policy.dispatcher import Group, ProposalMessage
 from actors.scheduler.proposer import Proposer
 from actors.tasks import DOWNLOAD_QUEUE, LIST_QUEUE
 from dev.embedded.embedded_servers import EMBEDDED, EmbeddedServers, start_all
 from dev.folder import DataFolder
 from dev.processes.deadline import until
+from storage.valkey import ValkeyClock
 from tests.timing import quickest
 
 DELAYED = "test.DQ"

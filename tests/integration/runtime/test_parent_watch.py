@@ -26,7 +26,7 @@ PROGRAM = """
 import os, pathlib, sys
 import dramatiq
 from dramatiq import cli
-from actors.runtime.parent_watch import ParentWatch
+from actors.runtime.boot import ParentWatch
 from dramatiq.brokers.redis import RedisBroker
 
 class Witness(dramatiq.Middleware):

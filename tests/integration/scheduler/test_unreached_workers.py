@@ -11,7 +11,6 @@ import redis
 from actors.hints import hint_channel
 from actors.hints.hint_channel import HintReceiver, make_client
 from actors.messaging.enqueuer import make_broker
-from actors.messaging.valkey_clock import ValkeyClock
 from actors.scheduler.leadership import Leadership
 from actors.scheduler.loop import SchedulerLoop
 from actors.scheduler.position_publisher import PlacePublisher
@@ -22,6 +21,7 @@ from dev.processes.deadline import until
 from storage.portal.slots import Limits
 from storage.postgres.database import Database
 from storage.scheduling import process_rows
+from storage.valkey import ValkeyClock
 from tests.integration.harness import scheduler_driver
 from tests.integration.harness.factories import LOGIN
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from grpc_health.v1 import health, health_pb2
 
-from actors.leases.spool_heartbeat import FOREIGN, Heartbeat
+from actors.leases.heartbeats import FOREIGN, Heartbeat
 from dev.embedded.embedded_servers import EmbeddedServers
 from server.part_health import BUCKET, PORTAL, SPOOL, watch_troubles
 from server.runtime.event_loop import Background

@@ -20,7 +20,7 @@ from standardwebhooks import Webhook
 from actors.resilience.exchange_deadline import Watchdog
 from actors.webhook.signed_posts import SignedPosts
 from actors.webhook.webhook_client import WebhookClient
-from actors.webhook.webhook_tester import WebhookTester
+from actors.webhook.webhook_sender import WebhookTester
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
 from storage.clients.webhook_secrets import WebhookSecrets

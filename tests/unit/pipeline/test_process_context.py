@@ -7,7 +7,7 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 from structlog.testing import capture_logs
 
-from actors.process_context import Dependencies, Runtime
+from actors.tasks import Dependencies, Runtime
 
 
 def test_a_process_that_cannot_work_ends_instead_of_failing_each_message() -> None:

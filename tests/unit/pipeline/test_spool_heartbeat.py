@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from structlog.testing import capture_logs
 
-from actors.leases.spool_heartbeat import Heartbeat
+from actors.leases.heartbeats import Heartbeat
 from storage.errors import ServiceUnavailable
 
 

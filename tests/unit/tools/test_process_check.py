@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from prometheus_client import CollectorRegistry
 
-from actors.runtime.process_check import check
+from actors.__main__ import check
 from storage.errors import ConfigurationError
 from storage.telemetry.page import served
 from storage.telemetry.process_signals import PORT_AFTER, listen
