@@ -240,9 +240,11 @@ class TransientError(AttemptError):
     """A retry may help. `is_few`: it rarely helps, so ATTEMPTS_FEW count instead of ATTEMPTS.
 
     `is_answered`: the portal has finished the request. Otherwise it may still work on it.
+    `retry_after_s`: the seconds after which the portal asks for a retry (None: it named no time).
     """
 
     is_retryable = True
+    retry_after_s: float | None = None
 
     def __init__(
         self, reason: str, message: str, *, is_few: bool = False, is_answered: bool = True
@@ -268,7 +270,7 @@ class Doubted(TransientError):
 
 
 class TooFast(TransientError):
-    """The portal asked for a pause of `retry_after_s` seconds (None: it named no time).
+    """The portal asked for a pause of all requests.
 
     `own_after`: the number of consecutive refusals after which they concern only this document, if
     other documents got good answers since. `is_of_firewall`: a firewall refused, and the cause may
@@ -279,7 +281,7 @@ class TooFast(TransientError):
         self,
         message: str,
         *,
-        retry_after_s: float | None,
+        retry_after_s: float | None = None,
         own_after: int = 5,
         is_of_firewall: bool = False,
     ) -> None:

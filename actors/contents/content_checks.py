@@ -113,10 +113,11 @@ class ContentCheck:
     def _is_supported(self, mime: str) -> bool:
         """Return whether a format that shows itself may be what the listing and the name say.
 
-        Firewalls send images of their own, and proxies compressed pages without their header.
+        Firewalls send images of their own, and proxies compressed pages without their header, or
+        compressed files with a header as if the compression were theirs.
         """
         claimed = self._listed_type or self._named_type
-        if mime in _PAGE_CODINGS:
+        if mime in _PAGE_CODINGS or claimed in _PAGE_CODINGS:
             return claimed == mime
         return claimed is None or claimed.startswith("image/") or not mime.startswith("image/")
 

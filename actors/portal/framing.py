@@ -24,6 +24,8 @@ _PAGE_HEADER = re.compile(r"(?:x-|pagination-|paging-)+(.+)", re.I)
 _BOOLEANS = {"true": True, "false": False}
 # The values by which servers mean "no encoding".
 _NO_CODINGS = ("none", "binary", "8bit", "7bit")
+# Codings whose data has a checksum at its end.
+CHECKED_CODINGS = ("gzip", "x-gzip", "deflate")
 # The containers of gzip and zlib, which have their own checksums; zlib detects which one it is.
 _CHECKED_WBITS = 15 + 32
 _PIECE_BYTES = 256 * 1024

@@ -51,11 +51,19 @@ class ErrorAnswer:
 
 
 def error_of(refusal: ErrorAnswer) -> AttemptError:
-    """Return the error for an answer other than 200."""
+    """Return the error for an answer other than 200, with the pause that the portal names."""
+    error = _meaning(refusal)
+    if isinstance(error, TransientError):
+        named = refusal.headers.get("Retry-After")
+        error.retry_after_s = error.retry_after_s or retry_after_s(named, datetime.now(UTC))
+    return error
+
+
+def _meaning(refusal: ErrorAnswer) -> AttemptError:
     status = refusal.status
     if status in _BY_STATUS:
         return _BY_STATUS[status](refusal)
-    if 300 <= status < 400:
+    if status in _REDIRECTS:
         return PermanentError("UNTRUSTED_LINK", "The portal redirects to another address.")
     if 400 <= status < 500:
         return PermanentError("PORTAL_ERROR", f"The portal refused the request ({status}).")
@@ -82,7 +90,6 @@ def _forbidden(refusal: ErrorAnswer) -> AttemptError:
     # document.
     return TooFast(
         "The portal's firewall rejected the request.",
-        retry_after_s=None,
         own_after=2,
         is_of_firewall=True,
     )
@@ -100,9 +107,8 @@ def _incomplete() -> AttemptError:
     return TransientError("PORTAL_UNAVAILABLE", "The portal's answer is incomplete.")
 
 
-def _too_fast(refusal: ErrorAnswer) -> AttemptError:
-    pause_s = retry_after_s(refusal.headers.get("Retry-After"), datetime.now(UTC))
-    return TooFast("The portal asks for a pause.", retry_after_s=pause_s)
+def _too_fast(refusal: ErrorAnswer) -> AttemptError:  # noqa: ARG001
+    return TooFast("The portal asks for a pause.")
 
 
 def _internal(refusal: ErrorAnswer) -> AttemptError:
@@ -112,11 +118,15 @@ def _internal(refusal: ErrorAnswer) -> AttemptError:
 
 
 def _again(refusal: ErrorAnswer) -> AttemptError:
-    """Return the error for a 4xx status that means "not now": the request itself is valid."""
+    """Return the error for a status that means "not now": the request itself is valid."""
     return TransientError("PORTAL_ERROR", f"The portal asks to try again ({refusal.status}).")
 
 
+# Not 300 and 304, which name no other address.
+_REDIRECTS = (301, 302, 303, 307, 308)
 _BY_STATUS = {
+    # Accepted: the document is being prepared.
+    202: _again,
     401: _unauthorized,
     403: _forbidden,
     404: _not_found,

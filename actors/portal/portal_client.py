@@ -178,14 +178,17 @@ class Portal:
             process_number, path, limit_s, deadline, size, is_fresh=not size, client=client
         )
         with answer as (response, running):
-            length, is_chunked = framing(response, size)
-            check = self._check(expected, length, response.headers.get("Content-Type"))
+            framed = framing(response, size)
+            check = self._check(expected, framed.length, response.headers.get("Content-Type"))
             if on_start:
-                on_start(length)
-            for chunk in chunks(response, running, cut_reason="CORRUPT"):
-                check.feed(chunk)
-                sink(chunk)
-            return check.finish(is_framed=is_chunked or length is not None)
+                on_start(framed.length)
+            pieces = chunks(response, running, cut_reason="CORRUPT")
+            if framed.is_coded:
+                pieces = decoded(response, pieces, cut_reason="CORRUPT")
+            for piece in pieces:
+                check.feed(piece)
+                sink(piece)
+            return check.finish(is_framed=framed.is_framed)
 
     def _check(
         self, expected: ExpectedFile, length: int | None, content_type: str | None

@@ -7,12 +7,14 @@ import http
 import http.client
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import requests
 import urllib3.exceptions
 
 from actors.contents.content_checks import corrupt
 from actors.portal.framing import (
+    CHECKED_CODINGS,
     BadCoding,
     announced_bytes,
     content_codings,
@@ -21,6 +23,7 @@ from actors.portal.framing import (
     transfer_codings,
     whole_range_bytes,
 )
+from actors.portal.stated_digests import StatedDigests
 from actors.resilience.exchange_deadline import Deadline
 from storage.errors import AutosError, PortalUntrusted, ServiceUnavailable, TransientError
 from storage.http.tls import failed_handshake, untrusted_certificate
@@ -40,10 +43,13 @@ _FOREIGN = (
 def chunks(
     response: requests.Response, deadline: Deadline, *, cut_reason: str = "PORTAL_UNAVAILABLE"
 ) -> Iterator[bytes]:
-    """Yield the body as it arrives. Raise `cut_reason` if it ends too early.
+    """Yield the body as it arrives. Raise `cut_reason` if it ends too early, or is another body
+    than its own digest states.
 
     Only errors of reading are translated, not those of the caller between two pieces.
     """
+    # A coding has its own checksum, and a server that added it may have left the digest as it was.
+    digests = StatedDigests({} if content_codings(response.headers) else response.headers)
     pieces = response.raw.stream(_CHUNK_BYTES, decode_content=False)
     while True:
         with translated(deadline, cut_reason):
@@ -51,23 +57,32 @@ def chunks(
             # Also at the end: a cut body of unknown length looks complete.
             deadline.check()
         if chunk is None:
-            return
+            break
+        digests.feed(chunk)
         yield chunk
+    if not digests.agree():
+        raise TransientError(cut_reason, "The portal's answer has another digest than it states.")
 
 
 def is_whole(response: requests.Response, listed_size_bytes: int | None) -> bool:
-    """Return whether an answer is complete: 200, or 206 with the whole file."""
-    if response.status_code != http.HTTPStatus.PARTIAL_CONTENT:
-        return response.status_code == http.HTTPStatus.OK
-    return whole_range_bytes(response.headers, listed_size_bytes) is not None
+    """Return whether an answer is complete: 200, or another 2xx with exactly the whole file."""
+    if response.status_code == http.HTTPStatus.OK:
+        return True
+    is_good = 200 < response.status_code < 300
+    return is_good and whole_range_bytes(response.headers, listed_size_bytes) is not None
 
 
-def decoded(response: requests.Response, pieces: Iterator[bytes]) -> Iterator[bytes]:
+def decoded(
+    response: requests.Response,
+    pieces: Iterator[bytes],
+    *,
+    cut_reason: str = "PORTAL_UNAVAILABLE",
+) -> Iterator[bytes]:
     """Yield the body of a message. Decompress it if it is compressed although no request allows
     that.
 
-    Raises TransientError PORTAL_UNAVAILABLE if it is not complete, PORTAL_ERROR for a coding
-    without a checksum, or an unknown one.
+    Raises TransientError `cut_reason` if it is not complete, PORTAL_ERROR for a coding without a
+    checksum, or an unknown one.
     """
     codings = content_codings(response.headers)
     if transfer_codings(response.headers) not in ([], ["chunked"]):
@@ -80,7 +95,7 @@ def decoded(response: requests.Response, pieces: Iterator[bytes]) -> Iterator[by
             return
         # No message begins like this, so the header is missing.
         codings.append("gzip")
-    if len(codings) > 1 or codings[0] not in ("gzip", "x-gzip", "deflate"):
+    if len(codings) > 1 or codings[0] not in CHECKED_CODINGS:
         raise TransientError(
             "PORTAL_ERROR", "The portal's answer is in an unknown coding.", is_few=True
         )
@@ -88,7 +103,7 @@ def decoded(response: requests.Response, pieces: Iterator[bytes]) -> Iterator[by
         yield from inflated(pieces)
     except BadCoding as error:
         raise TransientError(
-            "PORTAL_UNAVAILABLE", "The portal's answer ended before it was complete."
+            cut_reason, "The portal's answer ended before it was complete."
         ) from error
 
 
@@ -106,29 +121,46 @@ def refusal_body(response: requests.Response, deadline: Deadline) -> bytes | Non
     return bytes(body)
 
 
-def framing(response: requests.Response, listed_size_bytes: int | None) -> tuple[int | None, bool]:
-    """Return the announced size in bytes, and whether the body is chunked (then usually None).
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How the body of a file is framed.
 
-    A Content-Length beside chunks must be the size of a file whose size is not listed. Raises
-    TransientError CORRUPT for an encoded file, because it could be cut unnoticed, and for a part of
-    the file. If the length is the listed size, the body is the court's own file, for example a
-    compressed file.
+    `length`: the announced size of the file in bytes, None if it is unknown. `is_framed`: the end
+    of the file is marked. `is_coded`: the body must be decompressed.
+    """
+
+    length: int | None
+    is_framed: bool
+    is_coded: bool = False
+
+
+def framing(response: requests.Response, listed_size_bytes: int | None) -> Framing:
+    """Return how the body of a file is framed.
+
+    A Content-Length beside chunks must be the size of a file whose size is not listed. If the
+    length is the listed size, the body is the court's own file, for example a compressed file.
+    Raises TransientError CORRUPT for a file in a coding without a checksum, because it could be cut
+    unnoticed, and for a part of the file.
     """
     codings = transfer_codings(response.headers)
     announced = announced_bytes(response.headers)
     length = None if codings else announced
     is_proven = length is not None and length == listed_size_bytes
-    is_coded = bool(content_codings(response.headers)) and not is_proven
-    if codings not in ([], ["chunked"]) or is_coded:
+    added = [] if is_proven else content_codings(response.headers)
+    is_undone = added in ([], *([each] for each in CHECKED_CODINGS))
+    if codings not in ([], ["chunked"]) or not is_undone:
         raise corrupt("The portal sent the file in an encoding that was not requested.")
     if response.status_code == http.HTTPStatus.PARTIAL_CONTENT:
         ranged = whole_range_bytes(response.headers, listed_size_bytes)
         if length not in (None, ranged):
             raise corrupt("The portal sent a part of the file.")
-        return ranged, bool(codings)
+        return Framing(None if added else ranged, True, bool(added))
     if is_part(response.headers, length) and not is_proven:
         raise corrupt("The portal sent a part of the file.")
-    return announced if listed_size_bytes is None else length, bool(codings)
+    if added:
+        return Framing(None, True, True)
+    length = announced if listed_size_bytes is None else length
+    return Framing(length, bool(codings) or length is not None)
 
 
 def note_handshake(watch: RefusalWatch, operation: str, error: TransientError) -> None:

@@ -42,6 +42,7 @@ class RetryPolicy:
     def delay_s(self, error: AttemptError, *, attempts_made: int) -> float | None:
         """Return the seconds until the next attempt, None if none follows.
 
+        It is not sooner than the portal asks, if it names a time.
         `attempts_made`: the attempts so far, including the failed one.
         """
         if not isinstance(error, TransientError):
@@ -49,7 +50,8 @@ class RetryPolicy:
         if attempts_made >= (self.attempts_few if error.is_few else self.attempts):
             return None
         delay_s = min(BACKOFF_CAP_S, self.base_s * BACKOFF_FACTOR ** (attempts_made - 1))
-        return jittered(delay_s)
+        named_s = (error.retry_after_s or 0.0) * random.uniform(1, 1 + JITTER)
+        return max(jittered(delay_s), named_s)
 
 
 def jittered(delay_s: float) -> float:

@@ -801,6 +801,13 @@ _BYTES = (
         PORTAL,
     ),
     _mutant(
+        "the digest that an answer states of itself",
+        "actors/portal/portal_exchange.py",
+        "    if not digests.agree():",
+        "    if False:",
+        PORTAL,
+    ),
+    _mutant(
         "the failure of a listing that does not define which documents there are",
         "actors/case_file/case_documents.py",
         "    if not reading.found and (reading.has_unread or not has_known_list):",

@@ -31,7 +31,7 @@ FAULTS = {
     3: "foreign-href",
     4: "query-href",
     5: "redirect",
-    6: "gzip",
+    6: "empty-file",
     7: "cut-for-good",
     8: "page-shell",
     9: "bad-gateway",

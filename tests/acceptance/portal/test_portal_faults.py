@@ -58,7 +58,6 @@ FAILURES = {
     "short-of-tamanho": ("CORRUPT", 5),
     "no-eof": ("CORRUPT", 5),
     "no-length-cut": ("CORRUPT", 5),
-    "gzip": ("CORRUPT", 5),
     "chunked-cut": ("CORRUPT", 5),
     "foreign-href": ("UNTRUSTED_LINK", 0),
     "other-case-href": ("UNTRUSTED_LINK", 0),
@@ -78,6 +77,7 @@ RECOVERIES = {
     "503-once": (2, 2),
     "504-once": (2, 2),
     "chunked": (1, 1),
+    "gzip": (1, 1),
     None: (1, 1),
 }
 AWAY_ONCE = {"502-once", "503-once", "504-once"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import gzip
 import hashlib
@@ -221,7 +222,6 @@ def test_every_answer_to_a_listing_has_its_meaning(
         ("short-of-tamanho", TransientError, "CORRUPT", False),
         ("no-eof", TransientError, "CORRUPT", False),
         ("no-length-cut", TransientError, "CORRUPT", False),
-        ("gzip", TransientError, "CORRUPT", False),
         ("chunked-cut", TransientError, "CORRUPT", False),
         ("redirect", PermanentError, "UNTRUSTED_LINK", None),
     ],
@@ -568,7 +568,10 @@ def test_a_silent_server_ends_by_the_read_timeout() -> None:
         (_answer("421 Elsewhere"), TransientError, "PORTAL_ERROR", False),
         (_answer("423 Locked"), TransientError, "PORTAL_ERROR", False),
         (_answer("425 Early", b"{}"), TransientError, "PORTAL_ERROR", False),
-        (_answer("304 Same"), PermanentError, "UNTRUSTED_LINK", None),
+        (_answer("202 Accepted", b"<p>Aguarde"), TransientError, "PORTAL_ERROR", False),
+        (_answer("203 Changed", b"%PDF-"), TransientError, "PORTAL_ERROR", True),
+        (_answer("300 Several"), TransientError, "PORTAL_ERROR", True),
+        (_answer("304 Same"), TransientError, "PORTAL_ERROR", True),
         (_answer("302 Found", b"", "Location: http://[::"), PermanentError, "UNTRUSTED_LINK", None),
         (_answer("206 Part", b"%PDF-"), TransientError, "PORTAL_ERROR", True),
         (
@@ -701,6 +704,7 @@ def test_a_body_that_is_framed_in_an_odd_way_is_read_at_once(answer: bytes) -> N
     "answer",
     [
         _framed(_NINE, "Content-Length: 10", status="206 Partial Content"),
+        _framed(_NINE, "Content-Length: 10", status="203 Non-Authoritative Information"),
         _framed(_NINE, "Content-Length: 10", "Content-Range: bytes 0-9/*", status="206 Partial"),
         _framed(_NINE, "Content-Length: 10", "Content-Encoding: gzip"),
         _framed(_NINE, "Content-Length: 10", "Content-Encoding: br"),
@@ -761,6 +765,69 @@ def test_a_part_of_a_file_is_not_the_file_although_its_status_is_200(
     ):
         with _raw(_sends(framed)) as (_, client):
             assert _error(partial(_raw_fetch, client)).reason == "CORRUPT"
+
+
+_ENDED = b"%PDF-1.7\n" + b"x" * 9_000 + b"\n%%EOF"
+
+
+@pytest.mark.parametrize("expected", [Expected(), Expected(len(_ENDED))])
+@pytest.mark.parametrize(
+    ("coding", "body"), [("gzip", _gzip(_ENDED)), ("deflate", zlib.compress(_ENDED))]
+)
+def test_a_file_that_comes_compressed_is_undone(
+    coding: str, body: bytes, expected: Expected
+) -> None:
+    with _raw(_sends(_answer("200 OK", body, f"Content-Encoding: {coding}"))) as (_, client):
+        assert _raw_fetch(client, expected=expected).sha256 == hashlib.sha256(_ENDED).hexdigest()
+    chunked = _framed(
+        b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n",
+        *(f"Content-Encoding: {coding}", "Transfer-Encoding: chunked"),
+    )
+    with _raw(_sends(chunked)) as (_, client):
+        assert _raw_fetch(client, expected=expected).size_bytes == len(_ENDED)
+
+
+@pytest.mark.parametrize(
+    ("body", "coding"),
+    [
+        (_gzip(_ENDED)[:-1], "gzip"),
+        (_gzip(_ENDED)[:-8] + b"\0\0\0\0" + _gzip(_ENDED)[-4:], "gzip"),
+        (_gzip(_ENDED[:-9]), "gzip"),
+        (_ENDED, "gzip"),
+        (_ENDED, "br"),
+        (_gzip(_gzip(_ENDED)), "gzip, gzip"),
+    ],
+)
+def test_a_compressed_file_that_is_not_whole_is_corrupt(body: bytes, coding: str) -> None:
+    with _raw(_sends(_answer("200 OK", body, f"Content-Encoding: {coding}"))) as (_, client):
+        assert _error(partial(_raw_fetch, client)).reason == "CORRUPT"
+        error = _error(partial(_raw_fetch, client, expected=Expected(len(_ENDED) + 1)))
+        assert error.reason == "CORRUPT"
+
+
+def test_a_small_gzip_does_not_become_a_file_without_end() -> None:
+    answer = _answer("200 OK", _gzip(b" " * 10_000_000) * 20, "Content-Encoding: gzip")
+    with _raw(_sends(answer), document_max_bytes=1_000_000) as (_, client):
+        assert _error(partial(_raw_fetch, client)).reason == "TOO_LARGE"
+
+
+def test_an_answer_with_another_digest_than_it_states_is_not_whole() -> None:
+    digest = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
+    field = f"Repr-Digest: sha-256=:{digest}:"
+    with _raw(_sends(_answer("200 OK", _ENDED, field))) as (_, client):
+        for expected in (Expected(), Expected(len(_ENDED))):
+            assert _error(partial(_raw_fetch, client, expected=expected)).reason == "CORRUPT"
+    with _raw(_sends(_answer("200 OK", _CASE, field))) as (_, client):
+        error = _error(lambda: client.list_case(NUMBER, 30))
+        assert error.reason == "PORTAL_UNAVAILABLE"
+
+
+@pytest.mark.parametrize("status", ["202 Accepted", "423 Locked", "500 No", "503 No"])
+def test_a_time_that_the_portal_names_with_any_refusal_is_kept(status: str) -> None:
+    with _raw(_sends(_answer(status, b"", "Retry-After: 30"))) as (_, client):
+        error = _error(partial(_raw_fetch, client))
+        assert isinstance(error, TransientError)
+        assert error.retry_after_s == 30
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZip, identity"])

@@ -34,6 +34,15 @@ def test_the_pause_is_capped_at_a_minute_and_jitter(base_s: float, made: int) ->
     assert 0 <= delay_s <= BACKOFF_CAP_S * (1 + JITTER)
 
 
+def test_a_retry_is_not_sooner_than_the_portal_asks() -> None:
+    error = TransientError("PORTAL_ERROR", "not now")
+    for named_s in (0.1, 30.0, 300.0):
+        error.retry_after_s = named_s
+        delay_s = POLICY.delay_s(error, attempts_made=1)
+        assert delay_s is not None
+        assert max(named_s, 0.8) <= delay_s <= max(named_s, 1) * (1 + JITTER)
+
+
 @given(made=st.integers(1, 30))
 def test_five_attempts_and_three_where_few_are_enough(made: int) -> None:
     assert (POLICY.delay_s(BUSY, attempts_made=made) is None) == (made >= 5)
