@@ -11,7 +11,7 @@ from typing import Any
 
 from actors.case_file.case_limits import MOST_ENTRIES, ListingTooLarge
 from actors.case_file.document_lists import SURE_MARKS, Found, listed
-from actors.case_file.mentions import is_mention, unlisted
+from actors.case_file.mentions import is_mention, referred, unlisted
 from actors.case_file.pages import is_beside_page, is_page_of_more
 from actors.contents.json_fields import dict_at, raw_text_at, text_at
 from storage.errors import TransientError
@@ -23,6 +23,8 @@ _PROCEEDINGS = ("tramitacaoAtual", "tramitacoes")
 _NEAR = (*_PROCEEDINGS, "dadosBasicos", "processo", "content")
 # A case number without its leading zeros still has its year. Smaller numbers are other ids.
 _SMALLEST_NUMBER = 10**12
+# A proceeding has one of these.
+_MARKS = (*("grau", "instancia", "idCodex", _LIST), *("classe", "partes", "movimentos"))
 _INSTANCES = {"PRIMEIRO_GRAU": "G1", "SEGUNDO_GRAU": "G2"}
 
 
@@ -51,7 +53,8 @@ class _Reading:
     has_known_list: bool = False
     has_unread: bool = False
     mentioned: list[Found] = field(default_factory=list)
-    # Texts and numbers in place of a proceeding, and other parts of the answer without a document.
+    # Texts, numbers and errors in place of a proceeding, and other parts of the answer without
+    # documents.
     messages: int = 0
 
     def add(self, found: Found, *, is_mentioned: bool = False) -> None:
@@ -111,8 +114,14 @@ def _parts_of(known: dict[str, Any]) -> list[Any]:
 
 
 def _is_message(part: object) -> bool:
-    """Return whether a text or a number is in place of a proceeding."""
-    return bool(part) and not isinstance(part, dict | list)
+    """Return whether a text, a number or an error is in place of a proceeding."""
+    if isinstance(part, dict):
+        # Proceedings may be the values of an object.
+        places = (part, *part.values())
+        return bool(part) and not any(
+            mark in place for place in places if isinstance(place, dict) for mark in _MARKS
+        )
+    return bool(part) and not isinstance(part, list)
 
 
 def unreadable() -> TransientError:
@@ -195,6 +204,9 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
     if value in (None, [], {}):
         return
     documents = [*listed(value, is_near=spot.is_near or spot.is_attached)]
+    for key, each in () if spot.is_near or spot.is_attached else referred(value):
+        found = Found(each, reading.places, spot.instance, key, is_inherited=True)
+        reading.add(found, is_mentioned=True)
     is_all = not is_page_of_more(value, len(documents))
     if not (is_all and any(document for _, document in documents)):
         reading.has_unread = True

@@ -6,34 +6,70 @@ lacks, so it becomes a document without a link: the case is not whole without it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from actors.case_file.document_lists import Found
+from actors.case_file.document_lists import Found, is_document
+from actors.contents.content_types import by_name
 from actors.contents.json_fields import dict_at, raw_text_at, size_at
 
 Json = dict[str, Any]
+_Sizes = dict[str, set[int | None]]  # by mark
+
+# Courts refer to a document by one of these.
+_IDS = ("idOrigem", "idCodex", "idDocumento", "id", "uuid")
+# An identity card of a party has one of these, and also stands in a `documentos`.
+_CARD = ("numero", "codigoDocumento", "emissorDocumento")
+# Alone in a list: a number or a UUID.
+_ID = re.compile(r"(?=\D{0,36}[0-9])[0-9a-fA-F-]{1,36}")
 
 
 def is_mention(value: Json) -> bool:
     """Return whether an object at any place describes a document."""
     if dict_at(value, "arquivo") or raw_text_at(value, "hrefTexto"):
         return True
+    name = raw_text_at(value, "nome")
+    if by_name(name) and _ids(value):
+        return True
     # Movements have times, too.
-    is_identified = raw_text_at(value, "idOrigem") or raw_text_at(value, "nome")
+    is_identified = raw_text_at(value, "idOrigem") or name
     return bool(value.get("dataHoraJuntada") and is_identified)
 
 
+def referred(value: object) -> Iterator[tuple[str, Json]]:
+    """Yield what refers to a document in a `documentos` outside the case's own lists, by its id."""
+    for each in value if isinstance(value, list) else ():
+        reference = each if isinstance(each, dict) else {"id": each}
+        ids = _ids(reference)
+        is_other = is_document(each, is_near=False) or any(reference.get(key) for key in _CARD)
+        if ids and not is_other and (reference is each or _ID.fullmatch(ids[0])):
+            yield ids[0], reference
+
+
+def _ids(value: Json) -> list[str]:
+    return [own_id for key in _IDS if (own_id := raw_text_at(value, key).strip())]
+
+
 def unlisted(mentions: Iterable[Found], found: Iterable[Found]) -> list[Found]:
-    """Return the mentions of documents that are none of those that were found."""
-    sizes: dict[str, set[int | None]] = {}
+    """Return the mentions of documents that are none of those that were found, each once."""
+    sizes: _Sizes = {}
     for each in found:
-        for mark in _marks(each.listed):
-            sizes.setdefault(mark, set()).add(_size(each.listed))
-    return [each for each in mentions if not _is_one_of(sizes, each.listed)]
+        _note(sizes, each.listed)
+    missing = []
+    for each in mentions:
+        if not _is_one_of(sizes, each.listed):
+            missing.append(each)
+            _note(sizes, each.listed)
+    return missing
 
 
-def _is_one_of(sizes: dict[str, set[int | None]], document: Json) -> bool:
+def _note(sizes: _Sizes, document: Json) -> None:
+    for mark in _marks(document):
+        sizes.setdefault(mark, set()).add(_size(document))
+
+
+def _is_one_of(sizes: _Sizes, document: Json) -> bool:
     size = _size(document)
     known = [sizes[mark] for mark in _marks(document) if mark in sizes]
     # Another size shows another file.
@@ -45,11 +81,11 @@ def _size(document: Json) -> int | None:
 
 
 def _marks(document: Json) -> Iterator[str]:
-    if own_id := raw_text_at(document, "idOrigem").strip():
-        yield f"id:{own_id}"
+    yield from (f"id:{own_id}" for own_id in _ids(document))
     for key, end in (("hrefBinario", "/binario"), ("hrefTexto", "/texto")):
         if link := raw_text_at(document, key).removesuffix(end):
             yield f"link:{link}"
+            yield f"id:{link.rpartition('/')[2]}"
     name, time = raw_text_at(document, "nome"), document.get("dataHoraJuntada")
     if name and time:
         yield f"name:{name} {time}"

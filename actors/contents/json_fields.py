@@ -13,7 +13,8 @@ _STRIPPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 _NAME = r"[a-z0-9][a-z0-9._:+-]{0,39}"
 _CHARSET = re.compile(rf"(?:^|[;\s])\s*charset\s*=\s*(?:\"({_NAME})\"|'?({_NAME})'?)\s*(?:[;,]|$)")
-_DIGITS = re.compile(r"\s*([0-9]{1,18})(?:\.0{1,9})?\s*", re.ASCII)
+# Not 1.000, which is a thousand in Brazil.
+_DIGITS = re.compile(r"\s*([0-9]{1,18})(?:\.0{1,2})?\s*", re.ASCII)
 _TYPE_END = re.compile(r"[;,\s]")
 _INT32 = 2**31
 _INT64 = 2**63

@@ -815,6 +815,20 @@ _BYTES = (
         CASE_FILE,
     ),
     _mutant(
+        "the error in place of a proceeding",
+        "actors/case_file/case_documents.py",
+        "        return bool(part) and not any(\n",
+        "        return False and not any(\n",
+        CASE_FILE,
+    ),
+    _mutant(
+        "the reference to a document that is not listed",
+        "actors/case_file/case_documents.py",
+        "        reading.add(found, is_mentioned=True)\n    is_all",
+        "    is_all",
+        CASE_FILE,
+    ),
+    _mutant(
         "the document at an id that cannot be read",
         "actors/case_file/document_lists.py",
         "            elif is_by_id and",

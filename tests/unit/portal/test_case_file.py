@@ -237,6 +237,25 @@ def test_a_message_in_place_of_a_proceeding_is_a_document_without_a_link(message
     assert len(_listing({"tramitacoes": [first, None, {}]}).documents) == 1
 
 
+@pytest.mark.parametrize(
+    "error", [{"erro": "timeout", "status": 504}, {"error": {"code": 504, "message": "G2"}}]
+)
+def test_an_error_in_place_of_a_proceeding_is_a_document_without_a_link(error: object) -> None:
+    first = {"grau": G1, "documentos": [_document(1)]}
+    for case in (
+        {"tramitacoes": [first, error]},
+        {"tramitacaoAtual": first, "tramitacoes": error},
+        {"tramitacaoAtual": error, "tramitacoes": [first]},
+    ):
+        reasons = [d.refused_reason for d in _listing(case).documents]
+        assert sorted(map(str, reasons)) == ["NO_LINK", "None"]
+    others: list[dict[str, Any]] = [{"grau": G2}, {"instancia": "SEGUNDO_GRAU"}, {"partes": []}]
+    for other in others:
+        for whole in ([other], {"9120": other}):
+            body = {"tramitacaoAtual": first, "tramitacoes": whole}
+            assert len(_listing(body).documents) == 1
+
+
 def test_an_empty_page_with_a_message_is_no_unknown_case() -> None:
     assert (
         parse_case({"content": [], "totalElements": 0, "sort": {}, "error": None}, NUMBER) is None
@@ -330,6 +349,46 @@ def test_what_mentions_a_listed_document_is_none_itself() -> None:
     assert [d.instance for d in _listing(body).documents] == ["G2"]
     other = _document(1, hrefBinario=..., arquivo={"tamanho": 7})
     assert len(_listing(_case([_document(1)], anexos=[other])).documents) == 2
+
+
+@pytest.mark.parametrize("reference", [{"id": 7}, 7, "7", {"idDocumento": "7", "nome": "x"}])
+def test_a_reference_to_a_document_that_is_not_listed_is_one_without_a_link(
+    reference: object,
+) -> None:
+    movements = [{"documentos": [reference]}, {"documentos": [{"id": 7}]}]
+    for fields in ({"movimentos": movements}, {"x": {"documentos": [reference]}}):
+        documents = _listing(_case([_document(1)], **fields)).documents
+        assert [(d.origin_id, d.refused_reason) for d in documents] == [
+            ("7", "NO_LINK"),
+            ("366442001", None),
+        ]
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        *({"id": "366442001"}, {"id": 366442001}, 366442001, {"idOrigem": "366442001"}),
+        *(_uuid(1), {"uuid": _uuid(1)}),
+        # Identity cards of parties.
+        {"id": 7, "tipo": "CPF", "numero": "123.456.789-09"},
+        {"codigoDocumento": "1", "emissorDocumento": "SSP", "tipoDocumento": "CI"},
+        *("RG", {"tipo": "x"}, None, 2.5),
+    ],
+)
+def test_what_refers_to_a_listed_document_or_to_none_is_no_document(reference: object) -> None:
+    case = _case([_document(1)], partes=[{"documentos": [reference]}])
+    assert len(_listing(case).documents) == 1
+
+
+def test_an_attachment_with_an_id_and_the_name_of_a_file_is_a_document_without_a_link() -> None:
+    attachment = {"id": 7, "nome": "Anexo.pdf"}
+    documents = _listing(_case([_document(1, anexos=[attachment, attachment])])).documents
+    assert [(d.name, d.refused_reason) for d in documents] == [
+        ("Anexo.pdf", "NO_LINK"),
+        ("Documento 1.pdf", None),
+    ]
+    for other in ({"id": 7, "nome": "Anexo"}, {"nome": "Anexo.pdf"}, {"idOrigem": "366442001"}):
+        assert len(_listing(_case([_document(1, anexos=[other])])).documents) == 1
 
 
 def test_documents_of_another_key_that_have_no_link_are_not_nothing() -> None:
@@ -617,6 +676,10 @@ def test_numbers_that_come_as_texts_are_read() -> None:
     for size in sizes:
         listed = _only(_document(1, arquivo={"tamanho": size}, sequencia="29"))
         assert (listed.listed_size_bytes, listed.sequence) == (1001, 29)
+
+
+def test_a_size_in_thousands_is_unknown() -> None:
+    assert _only(_document(1, arquivo={"tamanho": "1.000"})).listed_size_bytes is None
 
 
 def test_plain_values_in_place_of_objects_and_texts_are_read() -> None:
