@@ -90,7 +90,7 @@ class LoginClient:
         if answer is None:
             raise LoginUnavailable("no complete answer in time")
         fields = _json_object(answer.body)
-        if answer.status != 200:
+        if answer.status != 200 or _code(fields):
             raise _error_of(answer, fields)
         return _grant(fields, refresh_token, time.monotonic() - begun)
 
@@ -151,14 +151,21 @@ class LoginClient:
 def _error_of(answer: _Answer, fields: dict[str, Any]) -> AutosError:
     status = answer.status
     is_no = 400 <= status < 500 and status not in (408, 421, 423, 425, 429)
-    # A page instead of JSON comes from a firewall or a wrong address, not from the login.
-    if is_no and (status == 401 or answer.is_json):
-        code = fields.get("error")
-        shown = f" {code}" if isinstance(code, str) and code in _CODES else ""
+    code = _code(fields)
+    # A page instead of JSON comes from a firewall or a wrong address, not from the login. Some
+    # gateways send the login's refusal with 200.
+    if (is_no and (status == 401 or answer.is_json)) or (status == 200 and code):
+        shown = f" {code}" if code else ""
         return LoginRefused(f"The portal's login refused the credentials ({status}{shown}).")
     return LoginUnavailable(
         f"answer {status}", retry_after_s(answer.retry_after, datetime.now(UTC))
     )
+
+
+def _code(fields: dict[str, Any]) -> str:
+    """Return the login's code of a refusal (RFC 6749, 5.2); empty without one."""
+    code = fields.get("error")
+    return code if isinstance(code, str) and code in _CODES else ""
 
 
 def _grant(fields: dict[str, Any], used: str | None, took_s: float) -> Grant:

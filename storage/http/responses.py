@@ -18,6 +18,9 @@ from storage.http.chunked_body import ChunkedBody, bytes_at_hand
 # small file's request. Here it parses only a head in any other form than one plain line a field.
 _PLAIN_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)\r?\n")
 _END = (b"\r\n", b"\n")
+_LAST = (*_END, b"")
+# Browsers accept as much.
+HEAD_MAX_BYTES = 256 * 1024
 
 # The most interim answers before the final one: RFC 9110, 15.2, sets no limit.
 INTERIM_MAX = 1_000
@@ -33,15 +36,28 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 def parse_fields(file: BinaryIO) -> http.client.HTTPMessage:
     """Read and parse header fields to their end, with the result of http.client.parse_headers.
 
-    Raises http.client.HTTPException if there are too many fields, or one is too long.
+    Raises http.client.HTTPException if they are longer than HEAD_MAX_BYTES in all. http.client
+    accepts only 100 fields.
     """
-    lines: list[bytes] = http.client._read_headers(file)  # type: ignore[attr-defined]
+    lines = _lines(file)
     message = _plain(lines) or email.parser.Parser(_class=http.client.HTTPMessage).parsestr(
         b"".join(lines).decode("iso-8859-1")
     )
     # The connection ended within the head: other fields may be missing.
     message.is_cut = lines[-1] not in _END  # type: ignore[attr-defined]
     return message
+
+
+def _lines(file: BinaryIO) -> list[bytes]:
+    lines: list[bytes] = []
+    left = HEAD_MAX_BYTES
+    while not lines or lines[-1] not in _LAST:
+        line = file.readline(left + 1)
+        left -= len(line)
+        if left < 0:
+            raise http.client.LineTooLong("head")
+        lines.append(line)
+    return lines
 
 
 def _plain(lines: list[bytes]) -> http.client.HTTPMessage | None:

@@ -639,7 +639,7 @@ def test_answers_at_the_edge_of_the_table(
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "CORRUPT"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nxxxxxx", "CORRUPT"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nxxxxx", "CORRUPT"),
-        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n", "UNAVAILABLE"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000 + b"\r\n", "UNAVAILABLE"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "UNAVAILABLE"),
         (b"HTTP/1.1 200", "CORRUPT"),
         (b"", "UNAVAILABLE"),

@@ -50,7 +50,10 @@ from tests.sandbox.portal import SandboxPortal
 
 CASE = "1003579-22.2025.8.26.0564"
 A_MINUTE_BEFORE_THE_END = 8 * 3600 - 59
-REFUSED = ("invalid_grant", "invalid_client", "unauthorized_client", "forbidden")
+REFUSED = (
+    *("invalid_grant", "invalid_client", "unauthorized_client", "forbidden"),
+    "invalid_grant_with_200",
+)
 AWAY = ("busy", "too-fast", "page", "firewall", "empty", "redirect", "large")
 
 

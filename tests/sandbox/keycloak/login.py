@@ -28,6 +28,8 @@ FAULTS: Mapping[str, Reply] = {
     "invalid_client": as_json(401, {"error": "invalid_client", "error_description": "No"}),
     "unauthorized_client": as_json(400, {"error": "unauthorized_client"}),
     "forbidden": as_json(403, {"error": "access_denied"}),
+    # By a gateway that hides the status.
+    "invalid_grant_with_200": as_json(200, {"error": "invalid_grant"}),
     "firewall": whole(403, b"<html>Forbidden</html>", "text/html"),
     "busy": as_json(503, {"error": "temporarily_unavailable"}),
     "too-fast": as_json(429, {"error": "slow_down"}, {"Retry-After": "120"}),

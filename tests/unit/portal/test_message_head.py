@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from storage.http import responses
-from storage.http.responses import parse_fields
+from storage.http.responses import HEAD_MAX_BYTES, parse_fields
 
 NAMES = st.sampled_from(
     ["Content-Type", "content-length", "Transfer-Encoding", "X-A", "From", "From ", "é", "", " X"]
@@ -58,6 +58,15 @@ def test_fields_are_parsed_like_http_client_does(head: bytes) -> None:
     assert pickle.dumps(_parsed(parse_fields, head)) == pickle.dumps(
         _parsed(http.client.parse_headers, head)
     )
+
+
+def test_a_head_is_limited_by_its_bytes_and_not_by_the_number_of_its_fields() -> None:
+    fields = b"".join(b"X-%d: y\r\n" % number for number in range(500))
+    long = b"X: " + b"y" * (HEAD_MAX_BYTES - len(fields) - 7) + b"\r\n"
+    assert len(parse_fields(io.BytesIO(fields + long + b"\r\n"))) == 501
+    for more in (b"X: " + long, b"X: y\r\n" * HEAD_MAX_BYTES):
+        with pytest.raises(http.client.HTTPException):
+            parse_fields(io.BytesIO(fields + more + b"\r\n"))
 
 
 def test_answers_are_parsed_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
