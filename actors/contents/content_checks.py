@@ -6,7 +6,7 @@ import hashlib
 import re
 
 from actors.contents.content_types import by_name, decide, is_textual, stated_type
-from actors.contents.file_ends import BoxWalk, FileEdges, is_ended
+from actors.contents.file_ends import BoxWalk, FileEdges, GroupWalk, is_ended
 from actors.contents.json_fields import charset, mime_type, with_charset
 from actors.contents.magic import PDF, as_utf_8, by_signature, is_text
 from actors.contents.non_documents import reject_non_document, reject_page_shell
@@ -55,6 +55,7 @@ class ContentCheck:
         self._tail = b""
         self._padding = b""
         self._boxes = BoxWalk()
+        self._groups = GroupWalk()
         for size in (declared_length, listed_size_bytes):
             refuse_too_large(size or 0, max_bytes)
 
@@ -64,6 +65,7 @@ class ContentCheck:
         refuse_too_large(self._size_bytes, self._max_bytes)
         self._sha256.update(chunk)
         self._boxes.feed(chunk)
+        self._groups.feed(chunk)
         self._head += chunk[: _HEAD_BYTES - len(self._head)]
         kept = chunk.rstrip(_PADDING)
         if kept:
@@ -158,9 +160,8 @@ class ContentCheck:
         return self._declared_length is not None if has_end is None else has_end
 
     def _edges(self) -> FileEdges:
-        return FileEdges(
-            bytes(self._head), self._tail, self._padding, self._size_bytes, self._boxes
-        )
+        ends = (bytes(self._head), self._tail, self._padding, self._size_bytes)
+        return FileEdges(*ends, self._boxes, self._groups)
 
     def _is_pdf_ended(self, is_framed: bool) -> bool:
         """Return whether the PDF's end is there. Other bytes may follow, but no PDF object."""

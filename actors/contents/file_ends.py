@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from actors.contents.magic import GIF, JPEG, PKCS7, PNG, RTF, ZIP, by_signature, is_html_page
 
+_RTF_BEGIN = b"{\\rtf"
+_RTF_ESCAPED = re.compile(rb"\\[\\{}]")
 _HTML_END = re.compile(rb"</html\s*>\Z", re.I)
 _PEM_END = re.compile(rb"-----END (?:PKCS7|CMS)-----\Z")
 _ZIP_END = b"PK\x05\x06"
@@ -63,6 +65,28 @@ class BoxWalk:
         return None if self._is_open else self._next == self._position
 
 
+class GroupWalk:
+    """Count the open groups of an RTF text while it streams: groups end everywhere in it."""
+
+    def __init__(self) -> None:
+        self._open = 0
+        self._begin = b""
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the file. Other formats are not followed."""
+        self._begin += chunk[: len(_RTF_BEGIN) - len(self._begin)]
+        if not _RTF_BEGIN.startswith(self._begin):
+            return
+        text = _RTF_ESCAPED.sub(b"", self._rest + chunk)
+        self._rest = b"\\" if text.endswith(b"\\") else b""
+        self._open += text.count(b"{") - text.count(b"}")
+
+    def is_ended(self) -> bool:
+        """Return whether no group is open."""
+        return self._open <= 0
+
+
 @dataclass(frozen=True, slots=True)
 class FileEdges:
     """The edges of a file: its first bytes, and its last ones before and in its padding."""
@@ -72,6 +96,7 @@ class FileEdges:
     padding: bytes
     size_bytes: int
     boxes: BoxWalk
+    groups: GroupWalk
 
 
 def is_ended(file: FileEdges) -> bool | None:
@@ -145,8 +170,9 @@ _BOXED = (*("audio/mp4", "video/mp4", "video/quicktime", "video/3gpp", "image/he
 _ENDS: dict[str, Callable[[FileEdges], bool | None]] = {
     PNG: _by_last(b"IEND\xaeB\x60\x82"),
     JPEG: _by_last(b"\xff\xd9"),
-    GIF: _by_last(b";"),
-    RTF: _by_last(b"}"),
+    # The last block ends with its size, zero.
+    GIF: _by_last(b"\0;"),
+    RTF: lambda file: file.tail.endswith(b"}") and file.groups.is_ended(),
     ZIP: _is_zip_ended,
     PKCS7: _is_der_ended,
     "image/bmp": _by_size(2, 6),

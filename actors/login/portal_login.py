@@ -18,6 +18,7 @@ from typing import Any
 
 import requests
 
+from actors.contents.charsets import text_of
 from actors.portal.portal_answers import ErrorAnswer, retry_after_s
 from actors.portal.portal_exchange import chunks, decoded, note_handshake, translated
 from actors.portal.portal_session import PortalSession
@@ -60,7 +61,7 @@ class _Answer:
     status: int
     retry_after: str | None
     is_json: bool
-    body: bytes = field(repr=False)
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class LoginClient:
         answer = self._request_token(self._form(refresh_token))
         if answer is None:
             raise LoginUnavailable("no complete answer in time")
-        fields = _json_object(answer.body)
+        fields = _json_object(answer.text)
         if answer.status != 200 or _code(fields):
             raise _error_of(answer, fields)
         return _grant(fields, refresh_token, time.monotonic() - begun)
@@ -145,7 +146,8 @@ class LoginClient:
                     break
         status, headers = response.status_code, response.headers
         is_json = ErrorAnswer(status, headers, bytes(body)).is_json
-        return _Answer(status, headers.get("Retry-After"), is_json, bytes(body))
+        text = text_of(bytes(body), headers.get("Content-Type", ""))
+        return _Answer(status, headers.get("Retry-After"), is_json, text)
 
 
 def _error_of(answer: _Answer, fields: dict[str, Any]) -> AutosError:
@@ -183,9 +185,9 @@ def _sendable(value: object) -> str | None:
     return str(value) if is_token else None
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _json_object(text: str) -> dict[str, Any]:
     try:
-        fields = json.loads(body)
+        fields = json.loads(text)
     except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}

@@ -130,11 +130,8 @@ _BY_STATUS = {
     401: _unauthorized,
     403: _forbidden,
     404: _not_found,
-    # Request Timeout, Misdirected Request, Locked, Too Early.
-    408: _again,
-    421: _again,
-    423: _again,
-    425: _again,
+    # Request Timeout, Conflict, Misdirected Request, Locked, Failed Dependency, Too Early.
+    **dict.fromkeys((408, 409, 421, 423, 424, 425), _again),
     429: _too_fast,
     500: _internal,
 }

@@ -801,6 +801,13 @@ _BYTES = (
         PORTAL,
     ),
     _mutant(
+        "the open groups of a cut RTF",
+        "actors/contents/file_ends.py",
+        "        return self._open <= 0\n",
+        "        return True\n",
+        "tests/unit/contents/test_file_ends.py",
+    ),
+    _mutant(
         "the digest that an answer states of itself",
         "actors/portal/portal_exchange.py",
         "    if not digests.agree():",

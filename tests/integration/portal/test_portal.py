@@ -565,6 +565,7 @@ def test_a_silent_server_ends_by_the_read_timeout() -> None:
         (_answer("400 No"), PermanentError, "PORTAL_ERROR", None),
         (_answer("410 No"), PermanentError, "PORTAL_ERROR", None),
         (_answer("408 Slow"), TransientError, "PORTAL_ERROR", False),
+        (_answer("409 Conflict", b"{}"), TransientError, "PORTAL_ERROR", False),
         (_answer("421 Elsewhere"), TransientError, "PORTAL_ERROR", False),
         (_answer("423 Locked"), TransientError, "PORTAL_ERROR", False),
         (_answer("425 Early", b"{}"), TransientError, "PORTAL_ERROR", False),

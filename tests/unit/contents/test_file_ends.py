@@ -124,6 +124,21 @@ def test_a_pdf_with_other_bytes_behind_its_end_is_doubtful(behind: bytes) -> Non
         assert _check(body + padding + behind, length=None).is_doubtful
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        rb"{\rtf1 {\b x} \{ \\{y} }",
+        rb"{\rtf1 {\b x}}" + b"\r\n\0",
+        rb"{\rtf1 {\b x}}}",
+    ],
+)
+def test_an_rtf_ends_with_its_first_group_and_not_with_any(text: bytes) -> None:
+    for piece in (1 << 20, 3, 1):
+        assert not _check(text, length=None, piece=piece).is_doubtful
+        for cut in (rb"{\rtf1 {\b x}", rb"{\rtf1 {\b x} \{ \\{y}", rb"{\rtf1 \}"):
+            assert _check(cut, length=len(cut), piece=piece).is_doubtful
+
+
 def test_very_many_boxes_are_not_followed() -> None:
     body = _FTYP + _box(b"free", b"") * 200_000
     assert not _check(body, length=len(body)).is_doubtful

@@ -1,4 +1,4 @@
-"""Test a token's lifetime: from the answer, else from the token itself, else eight hours."""
+"""Test a token and its lifetime: from the answer, else from the token, else eight hours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.login.portal_login import DEFAULT_LIFETIME_S, MOST_S, end_of, lifetime_s
+from actors.login.portal_login import (
+    DEFAULT_LIFETIME_S,
+    MOST_S,
+    LoginClient,
+    end_of,
+    lifetime_s,
+)
+from actors.resilience.exchange_deadline import Watchdog
+from tests.network.byte_server import ByteServer, answer
 
 NOW = 1_700_000_000.0
 NO_LIVES: tuple[object, ...] = (
@@ -55,3 +63,15 @@ def test_the_end_of_a_token() -> None:
 def test_no_token_breaks_it(token: str) -> None:
     assert 0 < lifetime_s(None, token, NOW) <= MOST_S
     assert 0 < lifetime_s(None, f"a.{token}.c", NOW) <= MOST_S
+
+
+@pytest.mark.parametrize("charset", ["", ";charset=ISO-8859-1"])
+def test_the_token_of_an_answer_in_windows_1252_is_not_lost(charset: str) -> None:
+    body = '{"access_token": "a.b.c", "expires_in": 300, "refresh_token": "d", "name": "João"}'
+    sent = answer(body.encode("cp1252"), f"Content-Type: application/json{charset}")
+    with ByteServer(lambda exchange: exchange.send(sent)) as server:
+        client = LoginClient(
+            token_url=f"{server.url}/token", client_id="id", client_secret=None, watchdog=Watchdog()
+        )
+        grant = client.log_in("old")
+    assert (grant.access_token, grant.refresh_token) == ("a.b.c", "d")
