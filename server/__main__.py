@@ -88,7 +88,6 @@ def parts_of(
         max_connections=POOL_THREADS,
         on_change=wakeups.announce,
         on_count=signals.recorder.counted,
-        on_use=signals.recorder.counted,
     )
     login = Login.of(settings)
     budget = CaseBudget.of(settings)

@@ -31,7 +31,7 @@ from storage.objects import adoption, installation
 from storage.objects.adoption import Contents
 from storage.objects.object_store import Objects
 from storage.objects.store_address import ObjectStore
-from storage.postgres import connection_check, session_settings
+from storage.postgres import session_settings
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate
 from storage.settings import Settings
@@ -119,7 +119,7 @@ def _require_utf8(database: Database) -> None:
     with database.autocommit() as transaction:
         kept = transaction.value(fn.current_setting("server_encoding"))
         sent = transaction.value(fn.current_setting("client_encoding"))
-    if problem := connection_check.encoding_problem(kept, sent):
+    if problem := session_settings.encoding_problem(kept, sent):
         raise ConfigurationError(problem)
 
 

@@ -99,7 +99,6 @@ def make_database(settings: Settings, threads: int, signals: Signals) -> Databas
         max_connections=min(threads, CONNECTIONS) + 4,
         on_change=wakeups.announce,
         on_count=signals.recorder.counted,
-        on_use=signals.recorder.counted,
     )
     session_settings.log_missing(database)
     return database

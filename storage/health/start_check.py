@@ -18,7 +18,7 @@ from storage.environment.setting_reader import USED_BY
 from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
 from storage.objects.store_address import ObjectStore
 from storage.objects.store_connection import StoreCheck
-from storage.postgres import connection_check, postgres_errors
+from storage.postgres import postgres_errors, session_settings
 from storage.settings import Settings
 
 LIMIT_S = 3.0
@@ -90,8 +90,8 @@ def session_problem(url: str) -> str:
     Empty if the setting is right, and while PostgreSQL is unavailable.
     """
     try:
-        session = connection_check.ask(url)
-        return check_version(session.version) or connection_check.encoding_problem(
+        session = session_settings.reported_session(url)
+        return check_version(session.version) or session_settings.encoding_problem(
             session.kept_encoding, session.sent_encoding
         )
     except ServiceRefused as error:

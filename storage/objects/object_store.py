@@ -21,8 +21,13 @@ from minio.error import S3Error, ServerError
 from storage.errors import ServiceUnavailable, StoreRefused
 from storage.objects.object_names import ANSWER_KEY, FOLDER, MARK, OUR_KEY, PROBE
 from storage.objects.store_address import ObjectStore
-from storage.objects.store_connection import DELETE_S, PARALLEL_HEADS, StoreConnection
-from storage.objects.store_errors import StoreRefusal, altered
+from storage.objects.store_connection import (
+    DELETE_S,
+    PARALLEL_HEADS,
+    StoreConnection,
+    StoreRefusal,
+    altered,
+)
 from storage.objects.uploads import Upload, UploadSender, WantedFile
 from storage.refusals import RefusalWatch
 

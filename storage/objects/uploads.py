@@ -18,7 +18,7 @@ from minio.time import to_amz_date
 from storage.errors import LeaseLost
 from storage.objects.object_names import content_disposition
 from storage.objects.store_address import ObjectStore
-from storage.objects.store_errors import ALTERED, Answer, StoreRefusal, refusal
+from storage.objects.store_connection import ALTERED, Answer, StoreRefusal, refusal
 
 NOT_STORED = "The answer has a body, and there is no such object."
 _SHA256 = "x-amz-meta-sha256"

@@ -119,7 +119,7 @@ class Transaction:
 class Database:
     """A pool of connections. Thread-safe. Open it after a fork.
 
-    `on_count` gets what committed transactions did, `on_use` the use of the pool's connections.
+    `on_count` gets what committed transactions did, and the use of the pool's connections.
     `clock`: monotonic seconds.
     """
 
@@ -130,12 +130,11 @@ class Database:
         max_connections: int,
         on_change: OnChange | None = None,
         on_count: OnCount | None = None,
-        on_use: OnCount | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         where = CONNECTION | psycopg2.extensions.parse_dsn(url)
         self._db = ConnectionPool(
-            where.pop("dbname"), max_connections=max_connections, on_use=on_use, **where
+            where.pop("dbname"), max_connections=max_connections, on_count=on_count, **where
         )
         self._outages = OutageLog("PostgreSQL")
         self._refused_statements = OutageLog("PostgreSQL", clock=clock)

@@ -26,16 +26,16 @@ class ConnectionPool(PooledPostgresqlDatabase):  # type: ignore[misc]
 
     A server that ends a session sends a message. So only a connection with unread bytes is tested.
 
-    `on_use` gets each connection that is taken (+1) or returned (-1), and each wait for one.
+    `on_count` gets each connection that is taken (+1) or returned (-1), and each wait for one.
     """
 
     def __init__(
-        self, database: str, *, max_connections: int, on_use: OnCount | None, **where: Any
+        self, database: str, *, max_connections: int, on_count: OnCount | None, **where: Any
     ) -> None:
         super().__init__(
             database, max_connections=max_connections, timeout=WAIT_S, autoconnect=False, **where
         )
-        self._on_use = on_use
+        self._on_count = on_count
         self._count(CONNECTIONS_LIMIT, max_connections)
 
     def connect(self, reuse_if_open: bool = False) -> bool:
@@ -69,8 +69,8 @@ class ConnectionPool(PooledPostgresqlDatabase):  # type: ignore[misc]
         return is_closed
 
     def _count(self, series: str, number: float) -> None:
-        if self._on_use:
-            self._on_use(series, (), number)
+        if self._on_count:
+            self._on_count(series, (), number)
 
     def _is_closed(self, connection: Any) -> bool:
         return bool(connection.closed) or (

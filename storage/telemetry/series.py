@@ -129,7 +129,7 @@ class MetricsRecorder:
         """Add one measurement to a histogram."""
 
     def counted(self, name: str, labels: tuple[str, ...], number: float) -> None:
-        """Add to a series by its name, for `Database(on_count=..., on_use=...)`."""
+        """Add to a series by its name, for `Database(on_count=...)`."""
         self.add(BY_NAME[name], *labels, by=number)
 
 

@@ -1005,7 +1005,7 @@ _BYTES = (
     ),
     _mutant(
         "that a refusal is distinguished from a request to wait",
-        "storage/objects/store_errors.py",
+        "storage/objects/store_connection.py",
         "if self.code in AGAIN or self.status in AGAIN_STATUSES:",
         "if False:",
         REFUSALS,
@@ -1934,7 +1934,7 @@ _GUEST = (
     ),
     _mutant(
         "that a redirect of the store is a refusal",
-        "storage/objects/store_errors.py",
+        "storage/objects/store_connection.py",
         ' | {"redirect": False}',
         "",
         STORE_ANSWERS,

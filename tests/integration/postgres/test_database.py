@@ -53,7 +53,7 @@ def test_a_wait_for_a_connection_is_counted_and_so_are_those_in_use(database_url
             return int(transaction.only("SELECT 1 AS one")["one"])
 
     with (
-        closing(Database(database_url, max_connections=1, on_use=count)) as database,
+        closing(Database(database_url, max_connections=1, on_count=count)) as database,
         ThreadPoolExecutor(1) as threads,
     ):
         assert read(database) == 1

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from dev.embedded.embedded_servers import EmbeddedServers
 from storage.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
-from storage.postgres import connection_check
+from storage.postgres import session_settings
 from storage.postgres.database import STATEMENT_QUIET_S, Database
 from storage.postgres.migrate import migrate
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
@@ -151,7 +151,7 @@ def test_a_refusal_before_the_session_is_read_in_every_encoding(encoding: str) -
 
 def _session_failure(url: str) -> ServiceUnavailable:
     with pytest.raises(ServiceUnavailable) as failed:
-        connection_check.ask(url)
+        session_settings.reported_session(url)
     return failed.value
 
 
