@@ -2205,9 +2205,30 @@ _GUEST = (
     _mutant(
         "that a scope which stays full is tried by one proposal at a time",
         "actors/scheduler/policy/backoff.py",
-        "known.delay_s > TRIED_ALONE_S",
-        "False",
-        "tests/unit/scheduler/test_window.py",
+        "known.most is None or known.delay_s <= TRIED_ALONE_S",
+        "True",
+        "tests/unit/scheduler/test_backoff.py",
+    ),
+    _mutant(
+        "that one slot more shows no higher limit",
+        "actors/scheduler/policy/backoff.py",
+        "        known.delay_s /= 2\n",
+        "        known.delay_s = 0.0\n",
+        "tests/unit/scheduler/test_backoff.py",
+    ),
+    _mutant(
+        "that locked jobs take turns",
+        "actors/scheduler/policy/backoff.py",
+        "if delay_s == MAX_DELAY_S and is_of_job(scope):",
+        "if False:",
+        "tests/unit/scheduler/test_backoff.py",
+    ),
+    _mutant(
+        "that a locked job which goes on ends the turns of the others",
+        "actors/scheduler/policy/backoff.py",
+        "            return self._end_turns(now)\n",
+        "            pass\n",
+        "tests/unit/scheduler/test_backoff.py",
     ),
     _mutant(
         "that a worker without room goes on with no document after a listing",

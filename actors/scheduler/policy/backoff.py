@@ -1,10 +1,11 @@
-"""Refused scopes: the time before which nothing of each is proposed, and the jobs that wait."""
+"""Refused scopes: what of each may be proposed until when, and the jobs that wait."""
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from actors.hints.hints import ProposalRefused
@@ -16,8 +17,8 @@ from storage.scheduling.row_values import PortalReading
 # Seconds after a refusal without a time: locked rows, or all slots taken.
 FIRST_DELAY_S = 0.02
 MAX_DELAY_S = 1.0
-# From this delay on, one proposal at a time tries a scope. Shorter delays are those of rows that
-# other claims have locked for a moment.
+# From this delay on, one proposal at a time tries for one slot more. Shorter delays are those of
+# rows that other claims have locked for a moment.
 TRIED_ALONE_S = 0.1
 # The scopes of the budgets of cases, and those of one client.
 OF_BUDGET = (RefusedScope.BUDGET, RefusedScope.COURT_BUDGET)
@@ -26,51 +27,112 @@ OF_CLIENT = (RefusedScope.CLIENT, RefusedScope.CLIENT_COURT)
 
 @dataclass(slots=True)
 class _Refusal:
+    """`most`: slots that the scope had in use; None if nothing of it may begin before `until`."""
+
     until: float
     delay_s: float
     refused_at: float
     has_named_end: bool
+    most: int | None = None
 
 
 class Backoff:
-    """Exponential backoff by scope, for refusals that name no time."""
+    """Exponential backoff by scope, for refusals that name no time.
+
+    A refused scope with slots keeps those that it had: the limit that refused it may be lower than
+    the scheduler's own, for as long as other processes have other settings.
+    """
 
     def __init__(self) -> None:
         self._refusals: dict[Hashable, _Refusal] = {}
         self._ends: list[float] = []
+        # Jobs with the longest delay take turns, so that many cost no more than one does.
+        self._last_turn_at = 0.0
 
     def refuse(
-        self, scope: Hashable, now: float, *, until: float | None, proposed_at: float
+        self,
+        scope: Hashable,
+        now: float,
+        *,
+        until: float | None,
+        proposed_at: float,
+        in_use: int | None = None,
     ) -> float:
-        """Block a scope. Return the time before which nothing of it is proposed.
+        """Block a scope, or its slots beyond those in use. Return the end of the block.
 
         If several proposals were outstanding together, only the first refusal lengthens the delay.
+
+        Args:
+            scope: what refused.
+            now: seconds.
+            until: the end that the refusal names, None without one.
+            proposed_at: when the refused proposal was sent.
+            in_use: slots that are taken or proposed without it; None: nothing may begin.
         """
         known = self._refusals.get(scope)
-        has_named_end = until is not None
         if until is not None:
-            delay_s = known.delay_s if known else 0.0
-        elif known is None or not known.delay_s:
-            delay_s, until = FIRST_DELAY_S, now + FIRST_DELAY_S
-        else:
+            until = max(until, known.until) if known else until
+            return self._note(scope, _Refusal(until, known.delay_s if known else 0.0, now, True))
+        if known and known.until > now:
+            if known.has_named_end:
+                return known.until
+            if known.most is not None and in_use is not None:
+                in_use = min(known.most, in_use)
+        delay_s = FIRST_DELAY_S
+        if known and known.delay_s:
             is_same_burst = proposed_at < known.refused_at
             if is_same_burst and known.until > now:
+                known.most = in_use
                 return known.until
             delay_s = min(MAX_DELAY_S, (1 if is_same_burst else 2) * known.delay_s)
-            until = now + delay_s
-        if known:
-            until = max(until, known.until)
-        self._refusals[scope] = _Refusal(until, delay_s, now, has_named_end)
-        heapq.heappush(self._ends, until)
-        return until
+        until = now + delay_s
+        if delay_s == MAX_DELAY_S and is_of_job(scope):
+            until = self._last_turn_at = max(until, self._last_turn_at + MAX_DELAY_S)
+        until = max(until, known.until) if known else until
+        return self._note(scope, _Refusal(until, delay_s, now, False, in_use))
 
-    def accept(self, scope: Hashable, now: float) -> None:
-        """Reset the delay: a request of this scope began."""
+    def _note(self, scope: Hashable, refusal: _Refusal) -> float:
+        self._refusals[scope] = refusal
+        heapq.heappush(self._ends, refusal.until)
+        return refusal.until
+
+    def accept(self, scope: Hashable, now: float, in_use: int = 0) -> set[UUID]:
+        """Record a request that began. Return the jobs that need not wait for their turn any more.
+
+        A slot beyond those that a refused scope had halves its delay. It may be another's that was
+        freed meanwhile, so a single one does not show that the limit is higher.
+
+        Args:
+            scope: a scope of the request.
+            now: seconds.
+            in_use: the taken slots of the scope, with that of the request.
+        """
         known = self._refusals.get(scope)
-        if known:
+        if known is None or (known.most is not None and in_use <= known.most):
+            return set()
+        if known.most == 0 and is_of_job(scope) and known.delay_s == MAX_DELAY_S:
+            return self._end_turns(now)
+        known.delay_s /= 2
+        if known.most is None or known.delay_s <= TRIED_ALONE_S:
             known.delay_s = 0.0
             if known.until <= now:
                 del self._refusals[scope]
+        elif known.until <= now:
+            known.most = in_use
+            self._note(scope, replace(known, until=now + known.delay_s))
+        return set()
+
+    def _end_turns(self, now: float) -> set[UUID]:
+        """Let every job that waits for its turn be tried: a cause that they share may be gone."""
+        self._last_turn_at = now
+        waiting = {
+            scope
+            for scope, refusal in self._refusals.items()
+            if refusal.delay_s == MAX_DELAY_S and refusal.most == 0 and is_of_job(scope)
+        }
+        for scope in waiting:
+            del self._refusals[scope]
+        return {scope[1] for scope in waiting if isinstance(scope, tuple)}
 
     def lift(self, scope: Hashable) -> None:
         """End the block of a scope: the awaited change has happened."""
@@ -83,14 +145,28 @@ class Backoff:
             del self._refusals[scope]
 
     def blocked_until(self, scope: Hashable, now: float) -> float | None:
-        """Return when the block of a scope ends; None if it is not blocked."""
+        """Return when the block of a scope ends; None if something of it may begin."""
+        known = self._refusals.get(scope)
+        return known.until if known and known.until > now and known.most is None else None
+
+    def room(self, scope: Hashable, now: float, in_use: int) -> float:
+        """Return how many more slots of a scope may be proposed, by its last refusal.
+
+        `in_use`: slots that are taken or proposed.
+        """
+        known = self._refusals.get(scope)
+        if known is None:
+            return math.inf
+        if known.until > now:
+            return 0 if known.most is None else max(0, known.most - in_use)
+        if known.most is None or known.delay_s <= TRIED_ALONE_S:
+            return math.inf
+        return max(0, known.most + 1 - in_use)
+
+    def ends_at(self, scope: Hashable, now: float) -> float | None:
+        """Return when the block of a scope or of its further slots ends; None without a block."""
         known = self._refusals.get(scope)
         return known.until if known and known.until > now else None
-
-    def is_tried_alone(self, scope: Hashable) -> bool:
-        """Return whether a scope was refused several times in a row, and nothing began since."""
-        known = self._refusals.get(scope)
-        return known is not None and known.delay_s > TRIED_ALONE_S
 
     def next_end(self, now: float) -> float | None:
         """Return when the next block ends; None if nothing is blocked."""
@@ -102,6 +178,11 @@ class Backoff:
         """Forget blocks that ended before this time."""
         for scope in [s for s, refusal in self._refusals.items() if refusal.until < before]:
             del self._refusals[scope]
+
+
+def is_of_job(scope: Hashable) -> bool:
+    """Return whether a scope is that of one job."""
+    return isinstance(scope, tuple) and scope[0] is RefusedScope.JOB
 
 
 def client_scopes(run: RememberedRun) -> tuple[Hashable, Hashable]:

@@ -77,7 +77,7 @@ def plan(state: SchedulerState, now: float, new_id: Callable[[], UUID]) -> Plan:
 def _proposals(state: SchedulerState, now: float, new_id: Callable[[], UUID]) -> Iterator[Proposal]:
     if _is_closed(state, now):
         return
-    free, files = _room(state)
+    free, files = _room(state, now)
     state.admit(lambda court: _court_room(state, court, now) > 0, now)
     courts = _courts_with_room(state, now)
     state.queue.refresh(
@@ -176,19 +176,18 @@ def _is_closed(state: SchedulerState, now: float) -> bool:
     return state.backoff.blocked_until(RefusedScope.PORTAL, now) is not None
 
 
-def _room(state: SchedulerState) -> tuple[int, int]:
+def _room(state: SchedulerState, now: float) -> tuple[int, int]:
     """Return how many more proposals may be sent, and how many of them for files."""
     beside = sum(1 for row in state.slots.rows() if not state.runs.is_unrecorded(row.token))
     unrecorded = state.runs.unrecorded + beside
     free, files = state.window.free_threads(state.workers, unrecorded)
     free = min(free, state.window.free_slots(state.portal, len(state.slots)))
-    if state.backoff.is_tried_alone(RefusedScope.PORTAL):
-        free = min(free, 1 - len(state.window))
+    free = min(free, state.room(RefusedScope.PORTAL, now))
     return max(0, free), min(free, files)
 
 
 def _is_idle(state: SchedulerState, now: float) -> bool:
-    return not state.queue.gates() and not _is_closed(state, now) and _room(state)[0] > 0
+    return not state.queue.gates() and not _is_closed(state, now) and _room(state, now)[0] > 0
 
 
 def _slots_in_use(state: SchedulerState) -> float:
@@ -208,15 +207,14 @@ def _courts_with_room(state: SchedulerState, now: float) -> dict[str, int]:
 def _court_room(state: SchedulerState, court: str, now: float) -> int:
     taken = state.slots.of_court(court) + state.window.of_court(court)
     if not _is_court_closed(state, court, now):
-        room = state.limits.per_court - taken
-        if state.backoff.is_tried_alone((RefusedScope.COURT, court)):
-            room = min(room, 1 - state.window.of_court(court))
-        return room
+        return min(state.limits.per_court - taken, state.room((RefusedScope.COURT, court), now))
     row = state.courts.get(court)
     if row is None or row.next_probe_at is None or _is_court_refused(state, court, now):
         return 0
     # The breaker is open: one probe at a time, when it is due.
-    return 0 if taken or row.next_probe_at > now else 1
+    if taken or row.next_probe_at > now:
+        return 0
+    return min(1, state.room((RefusedScope.COURT, court), now))
 
 
 def _is_court_closed(state: SchedulerState, court: str, now: float) -> bool:

@@ -136,12 +136,13 @@ class SchedulerState:
             if run is not None and run.row.waits_for_budget:
                 self.runs.set_waits_for_budget(run, waits=False)
                 self.budget.charge(run.row.client)
-            for scope in slice_scopes(court, run):
-                self.backoff.accept(scope, now)
         if hint.next_request_at is not None:
             at = max(self.portal.next_request_at, hint.next_request_at)
             self.portal = self.portal._replace(next_request_at=at)
-        self.refresh(self.runs.begin(hint, now) | {hint.job_id}, now)
+        touched = self.runs.begin(hint, now) | {hint.job_id}
+        for scope in slice_scopes(court, run) if court is not None else ():
+            touched |= self.backoff.accept(scope, now, self._taken(scope))
+        self.refresh(touched, now)
 
     def _refuse(self, hint: ProposalRefused, now: float) -> None:
         proposal = self._answered(hint.proposal_id)
@@ -159,6 +160,7 @@ class SchedulerState:
                 now,
                 until=until,
                 proposed_at=proposal.sent_at if proposal else now,
+                in_use=self._in_use(scope),
             )
             if hint.scope in OF_CLIENT:
                 self.blocked.hold(scope, hint.job_id)
@@ -170,6 +172,38 @@ class SchedulerState:
             # The end of a job is hinted before that of its last slice.
             used_more_s = used_s - charge.slot_s
             self.queue.charge(charge.job_id, used_more_s, was_bulk=charge.is_bulk)
+
+    # Slots of a scope
+
+    def room(self, scope: Hashable, now: float) -> int:
+        """Return how many more slots may be proposed, by the last refusal of the scope."""
+        room = self.backoff.room(scope, now, self._in_use(scope) or 0)
+        return int(min(room, self.limits.at_once))
+
+    def _in_use(self, scope: Hashable) -> int | None:
+        """Return the slots of a scope that are taken or proposed; None if it has no slots."""
+        taken = self._taken(scope)
+        match scope:
+            case RefusedScope.PORTAL:
+                proposed = len(self.window)
+            case (RefusedScope.COURT, str(court)):
+                proposed = self.window.of_court(court)
+            case (RefusedScope.JOB, UUID() as job_id):
+                proposed = len(self.window.of_job(job_id))
+            case _:
+                return None
+        return taken + proposed
+
+    def _taken(self, scope: Hashable) -> int:
+        match scope:
+            case RefusedScope.PORTAL:
+                return len(self.slots)
+            case (RefusedScope.COURT, str(court)):
+                return self.slots.of_court(court)
+            case (RefusedScope.JOB, UUID() as job_id):
+                run = self.runs.get(job_id)
+                return run.lanes_taken if run else 0
+        return 0
 
     # Charges
 
@@ -234,16 +268,22 @@ class SchedulerState:
 
     def eligibility(self, run: RememberedRun, now: float) -> Eligibility:
         """Return what a job may request, apart from the limits of its court and of the portal."""
-        blocked_until = self.backoff.blocked_until((RefusedScope.JOB, run.row.job_id), now)
+        scope = (RefusedScope.JOB, run.row.job_id)
+        proposals = self.window.of_job(run.row.job_id)
+        in_use = run.lanes_taken + len(proposals)
+        room, ends_at = self.room(scope, now), self.backoff.ends_at(scope, now)
+        blocked_until = ends_at if not room else None
         if blocked_until is None:
             blocked_until = self.blocked.blocked_until(run, now)
-        return eligibility(
+        may = eligibility(
             run,
-            self.window.of_job(run.row.job_id),
-            lanes=self.limits.lanes,
+            proposals,
+            lanes=min(self.limits.lanes, in_use + room),
             blocked_until=blocked_until,
             now=now,
         )
+        # More may begin when the block of further slots ends.
+        return may._replace(again_at=may.again_at or ends_at)
 
     # The budget of different cases
 

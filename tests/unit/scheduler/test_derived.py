@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from actors.hints.hints import Ended, JobEnded, JobWanted, SliceBegun
 from actors.scheduler.policy.run_state import RunState
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from actors.scheduler.policy.slot_table import SlotTable
+from storage.portal.outcomes import RefusedScope
 from storage.portal.slots import Limits
 from storage.priorities import Priority
 from storage.scheduling.row_values import JobRow, JobsReading, SlotRow
@@ -53,7 +55,10 @@ def test_one_full_reading_makes_memory_equal_to_the_rows(
         old = simulation.state.runs.get(run.row.job_id)
         assert old is not None
         assert old.ready(now) == run.ready(now)
-        if simulation.state.eligibility(old, now).again_at is None:
+        # A new leader has no record of refusals.
+        scope = (RefusedScope.JOB, run.row.job_id)
+        is_limited = simulation.state.backoff.room(scope, now, 0) < math.inf
+        if simulation.state.eligibility(old, now).again_at is None and not is_limited:
             assert simulation.state.eligibility(old, now) == new_leader.eligibility(run, now)
 
 

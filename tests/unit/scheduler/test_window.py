@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from actors.hints.hints import PROPOSAL_AGE_S, Hint, JobWanted, ProposalRefused, SliceBegun
-from actors.scheduler.policy.backoff import FIRST_DELAY_S, MAX_DELAY_S, Backoff
+from actors.scheduler.policy.backoff import FIRST_DELAY_S, MAX_DELAY_S, Backoff, is_of_job
 from actors.scheduler.policy.dispatcher import Plan
 from actors.scheduler.policy.reach import Reach
 from actors.scheduler.policy.window import Proposal, Window
@@ -66,13 +66,15 @@ def test_no_more_is_outstanding_than_may_begin(workload: Workload, threads: int)
 
 
 class _Refusals:
-    """The latest refusals, and the earliest time of the next proposal."""
+    """The latest refusals, the earliest time of the next proposal, and the slots in use then."""
 
     def __init__(self, simulation: SchedulerSimulation) -> None:
         self._simulation = simulation
         self._not_before: dict[Hashable, float] = {}
         self._refused_at: dict[Hashable, float] = {}
         self._sent_at: dict[UUID, float] = {}
+        # Scopes with slots keep those that they had.
+        self._most: dict[Hashable, int] = {}
         self.refused: Counter[RefusedScope] = Counter()
 
     def note(self, hint: Hint) -> None:
@@ -81,6 +83,9 @@ class _Refusals:
             self._not_before.pop((RefusedScope.CASE, hint.job.case), None)
         if isinstance(hint, SliceBegun):
             self._simulation.on_pass = self.check
+            # A job that was refused again and again, and begins, ends the blocks of others like it.
+            for key in [key for key in self._not_before if is_of_job(key)]:
+                del self._not_before[key]
         run = (
             self._simulation.state.runs.get(hint.job_id)
             if isinstance(hint, ProposalRefused)
@@ -90,6 +95,14 @@ class _Refusals:
             self.refused[hint.scope] += 1
             until = now + FIRST_DELAY_S if hint.until is None else hint.until
             scope = self._scope(hint.scope, run.row.job_id)
+            in_use = self._in_use(hint.scope, run.row.job_id)
+            is_outstanding = any(
+                each.proposal_id == hint.proposal_id
+                for each in self._simulation.state.window.of_job(hint.job_id)
+            )
+            most = in_use - is_outstanding
+            is_blocked = self._not_before.get(scope, 0.0) > now
+            self._most[scope] = min(most, self._most[scope]) if is_blocked else most
             # A refusal of a proposal that is older than the last refusal lengthens no delay.
             sent_at = self._sent_at.get(hint.proposal_id, now) if hint.proposal_id else now
             if sent_at >= self._refused_at.get(scope, 0.0) or hint.until is not None:
@@ -102,11 +115,27 @@ class _Refusals:
             self._sent_at |= {message.proposal_id: now for message in group.messages}
             for scope in RefusedScope:
                 key = self._scope(scope, group.job_id)
-                is_files = scope is RefusedScope.CASE and not group.messages[0].is_listing
-                assert is_files or self._not_before.get(key, 0.0) <= self._simulation.now
+                if self._not_before.get(key, 0.0) <= now:
+                    continue
+                if scope is RefusedScope.CASE:
+                    assert not group.messages[0].is_listing
+                else:
+                    assert self._in_use(scope, group.job_id) <= self._most[key]
 
     def forget(self) -> None:
         self._not_before.clear()
+
+    def _in_use(self, scope: RefusedScope, job_id: UUID) -> int:
+        state = self._simulation.state
+        run = state.runs.get(job_id)
+        assert run is not None
+        court = run.row.court
+        match scope:
+            case RefusedScope.PORTAL:
+                return len(state.slots) + len(state.window)
+            case RefusedScope.COURT:
+                return state.slots.of_court(court) + state.window.of_court(court)
+        return run.lanes_taken + len(state.window.of_job(job_id))
 
     def _scope(self, scope: RefusedScope, job_id: UUID) -> Hashable:
         run = self._simulation.state.runs.get(job_id)
