@@ -184,8 +184,6 @@ def _row(position: int, item: ImportItem, limits: SizeLimits, *, is_wanted: bool
     return {
         **{name: getattr(listed, name) for name in _LISTED},
         "document_id": str(item.document_id),
-        # A listing without origin_id was first recorded by a release that did not keep it.
-        "origin_id": listed.origin_id or None,
         "position": position,
         "state": state,
         "is_reused": stored is not None,
@@ -195,23 +193,15 @@ def _row(position: int, item: ImportItem, limits: SizeLimits, *, is_wanted: bool
 
 
 def items_of(client: str, process_number: str, rows: Sequence[Row]) -> tuple[ImportItem, ...]:
-    """Return the items for `client` from the document rows of an earlier job, in the same order.
-
-    Rows without origin_id come from a release that did not keep it. They must belong to this
-    client.
-    """
+    """Return the items for `client` from the document rows of an earlier job, in the same order."""
     return tuple(
         ImportItem(
-            document_id(client, process_number, row["instance"], row["origin_id"])
-            if row["origin_id"]
-            else row["document_id"],
-            _listed(row),
+            document_id(client, process_number, row["instance"], row["origin_id"]), _listed(row)
         )
         for row in rows
     )
 
 
 def _listed(row: Row) -> ListedDocument:
-    values = {name: row[name] for name in _LISTED}
-    values |= {"origin_id": row["origin_id"] or "", "hrefs": tuple(row["hrefs"])}
+    values = {name: row[name] for name in _LISTED} | {"hrefs": tuple(row["hrefs"])}
     return ListedDocument(**values, refused_reason=None if row["hrefs"] else row["error_reason"])

@@ -181,7 +181,7 @@ CREATE TABLE documents (
     instance TEXT NOT NULL,
     filed_local_time TEXT NOT NULL,
     secrecy_level TEXT NOT NULL,
-    origin_id TEXT,
+    origin_id TEXT NOT NULL,
     hrefs TEXT[] NOT NULL,
     href_index INTEGER NOT NULL DEFAULT 0,
     listed_size_bytes BIGINT,

@@ -43,7 +43,7 @@ class Document(BaseModel):
     filed_local_time = TextField()
     secrecy_level = TextField()
     # idOrigem: with it a listing serves another client, too. That client has another document_id.
-    origin_id = TextField(null=True)
+    origin_id = TextField()
     hrefs = ArrayField(TextField, index=False)
     href_index = IntegerField(constraints=[Default(0)])
     listed_size_bytes = BigIntegerField(null=True)

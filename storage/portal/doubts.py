@@ -63,7 +63,7 @@ def _known(claim: DocumentClaim, sha256: str) -> Any:
     alike = other.select(fn.count(other.document_id)).where(
         other.job_id == Document.job_id,
         other.document_id != Document.document_id,
-        (other.origin_id != Document.origin_id) | other.origin_id.is_null(),
+        other.origin_id != Document.origin_id,
         (other.sha256 == sha256) | (other.doubted_sha256 == sha256),
     )
     return (

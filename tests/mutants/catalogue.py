@@ -458,8 +458,8 @@ _ONCE = (
     _mutant(
         "the ids of its own for every client that shares a listing",
         "storage/listings/listing_import.py",
-        '            if row["origin_id"]\n',
-        '            if row["origin_id"] is False\n',
+        'document_id(client, process_number, row["instance"], row["origin_id"]), _listed(row)',
+        'row["document_id"], _listed(row)',
         LISTING,
     ),
     _mutant(

@@ -57,7 +57,7 @@ BEGIN
         SELECT document_id, position, sha256, listed_size_bytes, doubted_sha256,
             min(origin) OVER same <> max(origin) OVER same AS is_shared
         FROM (SELECT document_id, position, sha256, listed_size_bytes, doubted_sha256,
-                  coalesce(origin_id, document_id::text) COLLATE "C" AS origin
+                  origin_id COLLATE "C" AS origin
               FROM documents
               WHERE job_id = _job_id AND sha256 IS NOT NULL) AS available
         WINDOW same AS (PARTITION BY sha256 COLLATE "C")

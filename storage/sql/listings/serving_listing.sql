@@ -2,9 +2,8 @@
 --
 -- A listing received after the caller's request serves that caller, whatever freshness the caller
 -- requires. Another client's listing serves only in this case, because an older one would show that
--- the other client requested it; and only if nothing in it is sealed and the case never was, and if
--- it kept its origin_id, which a job has in all of its rows or in none. No listing serves from before
--- the portal last denied access to the case.
+-- the other client requested it; and only if nothing in it is sealed and the case never was. No
+-- listing serves from before the portal last denied access to the case.
 CREATE FUNCTION autos_serving_listing(_job_id uuid) RETURNS uuid LANGUAGE sql STABLE AS $body$
     SELECT newest.job_id
     FROM jobs CROSS JOIN LATERAL (
@@ -12,10 +11,7 @@ CREATE FUNCTION autos_serving_listing(_job_id uuid) RETURNS uuid LANGUAGE sql ST
         WHERE process_number = jobs.process_number AND listed_time IS NOT NULL
             AND (client = jobs.client
                 OR (listed_time >= coalesce(jobs.rerun_time, jobs.create_time)
-                    AND NOT autos_case_is_sealed(jobs.process_number)
-                    AND NOT EXISTS (SELECT FROM documents
-                        WHERE documents.job_id = coalesce(listed.documents_of, listed.job_id)
-                        AND position = 0 AND origin_id IS NULL)))
+                    AND NOT autos_case_is_sealed(jobs.process_number)))
         ORDER BY listed_time DESC, client = jobs.client DESC, create_time DESC, job_id DESC
         LIMIT 1) AS newest
     WHERE jobs.job_id = _job_id

@@ -68,13 +68,6 @@ def _listed(
     return claim.job_id
 
 
-def _forget_origin_ids(database: Database, job_id: UUID) -> None:
-    """Change the rows to those of a release that did not store origin_id."""
-    factories.execute(
-        database, "UPDATE documents SET origin_id = NULL WHERE job_id = %(id)s", id=job_id
-    )
-
-
 def _recent(database: Database, number: str, client: str = CLIENT) -> ListingImport | None:
     return factories.recent_listing(database, number, client, max_age_s=3_600)
 
@@ -248,24 +241,6 @@ def test_a_listing_that_was_taken_over_can_be_taken_over_again(database: Databas
         document_id(CLIENTS[2], number, row["instance"], row["origin_id"])
         for row in factories.documents(database, second.job.job_id)
     ]
-
-
-def test_a_listing_of_an_older_release_serves_its_own_client_only(database: Database) -> None:
-    number = factories.process_number()
-    waiting = _begun(database, number, CLIENTS[1])
-    old = _listed(database, number, 3)
-    _forget_origin_ids(database, old)
-
-    own = _recent(database, number)
-
-    assert own
-    assert [e.document_id for e in own.items] == [
-        row["document_id"] for row in factories.documents(database, old)
-    ]
-    assert factories.listing_claim(database, waiting).listed_by is None
-    # A listing that another job takes over still has none.
-    view, _ = factories.start(database, factories.request(number), own)
-    assert {d["origin_id"] for d in factories.documents(database, view.job.job_id)} == {None}
 
 
 def test_of_equally_new_listings_the_clients_own_is_taken(database: Database) -> None:

@@ -25,8 +25,8 @@ FROM generate_series(1, %(jobs)s) AS number
 """
 _DOCUMENTS = """
 INSERT INTO documents (job_id, document_id, position, name, kind, sequence, instance,
-    filed_local_time, secrecy_level, hrefs, state, revision)
-SELECT job_id, gen_random_uuid(), number - 1, 'name', 'kind', 1, '1', '', 'PUBLICO', '{a}',
+    filed_local_time, secrecy_level, origin_id, hrefs, state, revision)
+SELECT job_id, gen_random_uuid(), number - 1, 'name', 'kind', 1, '1', '', 'PUBLICO', number, '{a}',
     'PENDING', number
 FROM jobs CROSS JOIN generate_series(1, %(documents)s) AS number
 WHERE process_number LIKE '%%0-22.2025.8.26.0564'
