@@ -37,8 +37,8 @@ class RunningJob(NamedTuple):
     """A running job and its position in the queue.
 
     `documents_left`: documents that still need a portal request; None before the listing.
-    `turn_pass`, `client_pass`: the virtual times of the job and of its client; the smallest is
-    next.
+    `virtual_time`: that of the job; the smallest is next, among the jobs of a client and among
+    clients.
     """
 
     job_id: UUID
@@ -46,8 +46,7 @@ class RunningJob(NamedTuple):
     court: str
     is_bulk: bool
     weight: float
-    turn_pass: float
-    client_pass: float
+    virtual_time: float
     documents_left: int | None
     requests_under_way: int
 
@@ -105,9 +104,9 @@ def _service_order(
     for job in waiting:
         queues[job.client].append(job)
     for queue in queues.values():
-        queue.sort(key=lambda job: job.turn_pass)
+        queue.sort(key=lambda job: job.virtual_time)
         queue.reverse()  # the last is next
-    clients = [(q[-1].client_pass, q[-1].turn_pass, client) for client, q in queues.items()]
+    clients = [(q[-1].virtual_time, q[-1].virtual_time, client) for client, q in queues.items()]
     heapq.heapify(clients)
     while clients:
         had, _, client = heapq.heappop(clients)
@@ -116,7 +115,7 @@ def _service_order(
         yield job
         if queue:
             had += request_s.get(job.court, UNMEASURED_S)
-            heapq.heappush(clients, (had, queue[-1].turn_pass, client))
+            heapq.heappush(clients, (had, queue[-1].virtual_time, client))
 
 
 # End time

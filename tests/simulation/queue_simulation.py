@@ -72,8 +72,7 @@ class QueueSimulation:
                 court=job.court,
                 is_bulk=job.is_bulk,
                 weight=job.weight,
-                turn_pass=job.turn_pass,
-                client_pass=self.client_passes[job.client, job.is_bulk],
+                virtual_time=job.turn_pass,
                 documents_left=job.documents - job.done,
                 requests_under_way=job.begun - job.done,
             )

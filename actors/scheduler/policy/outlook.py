@@ -34,15 +34,13 @@ def running_jobs(
         row = run.row
         if row.needs_listing and now + SOON_S < (row.listing_not_before or -math.inf):
             continue
-        behind_s = queue.behind_s(row.job_id)
         yield RunningJob(
             job_id=row.job_id,
             client=row.client,
             court=row.court,
             is_bulk=row.priority is Priority.BULK,
             weight=WEIGHTS[row.priority],
-            turn_pass=-behind_s,
-            client_pass=-behind_s,
+            virtual_time=-queue.behind_s(row.job_id),
             documents_left=row.documents_left,
             requests_under_way=len(run.slices),
         )

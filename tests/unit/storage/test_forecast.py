@@ -29,8 +29,7 @@ def _job(number: int = 1, **values: object) -> RunningJob:
         court="8.26",
         is_bulk=False,
         weight=1.0,
-        turn_pass=0.0,
-        client_pass=0.0,
+        virtual_time=0.0,
         documents_left=100,
         requests_under_way=0,
     )
@@ -45,7 +44,6 @@ def _seconds(outlook: Forecast) -> float:
 @st.composite
 def _queues(draw: st.DrawFn, most: int = 12) -> list[RunningJob]:
     passes = st.floats(0, 100)
-    clients = {name: draw(passes) for name in "abc"}
     jobs = []
     for number in range(draw(st.integers(1, most))):
         client = draw(st.sampled_from("abc"))
@@ -56,8 +54,7 @@ def _queues(draw: st.DrawFn, most: int = 12) -> list[RunningJob]:
                 court=draw(st.sampled_from(COURTS)),
                 is_bulk=draw(st.booleans()),
                 weight=draw(st.sampled_from([1.0, 4.0])),
-                turn_pass=draw(passes),
-                client_pass=clients[client],
+                virtual_time=draw(passes),
                 documents_left=draw(st.none() | st.integers(0, 300)),
                 requests_under_way=draw(st.sampled_from([0, 0, 1, 5])),
             )
@@ -94,12 +91,12 @@ def test_a_place_follows_from_bulk_and_from_what_was_had(jobs: list[RunningJob])
             if one.is_bulk < other.is_bulk:
                 assert place(one) < place(other)
             elif (one.client, one.is_bulk) == (other.client, other.is_bulk):
-                assert one.turn_pass >= other.turn_pass or place(one) < place(other)
+                assert one.virtual_time >= other.virtual_time or place(one) < place(other)
 
 
 def test_clients_take_turns_before_the_second_job_of_any() -> None:
-    many = [_job(n, client="many", turn_pass=n) for n in range(1, 6)]
-    one = _job(9, client="one", turn_pass=50, client_pass=0.1)
+    many = [_job(n, client="many", virtual_time=n) for n in range(1, 6)]
+    one = _job(9, client="one", virtual_time=1.5)
 
     outlooks = forecast([*many, one], LIMITS, {})
 
@@ -108,7 +105,7 @@ def test_clients_take_turns_before_the_second_job_of_any() -> None:
 
 
 def test_a_held_job_keeps_its_place_and_is_not_counted() -> None:
-    jobs = [_job(n, turn_pass=n, court="4.03" if n == 2 else "8.26") for n in (1, 2, 3)]
+    jobs = [_job(n, virtual_time=n, court="4.03" if n == 2 else "8.26") for n in (1, 2, 3)]
 
     outlooks = forecast(jobs, LIMITS, {}, held_courts={"4.03"})
 
