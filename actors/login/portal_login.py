@@ -36,6 +36,8 @@ _CODES = {
 }
 # The lifetime of a token that states none (docs/reference/portal.md).
 DEFAULT_LIFETIME_S = 8 * 3600.0
+# Seconds for a connection attempt, and for a read.
+CONNECT_S, READ_S = 5.0, 10.0
 # The longest lifetime that is accepted.
 MOST_S = 30 * 86_400.0
 
@@ -66,17 +68,12 @@ class _Answer:
 
 @dataclass(frozen=True)
 class LoginClient:
-    """Log in at `token_url` as the client `client_id`.
-
-    Timeouts are for each connection attempt and each read; `limit_s` is for the whole exchange.
-    """
+    """Log in at `token_url` as the client `client_id`. `limit_s`: seconds of a whole exchange."""
 
     token_url: str
     client_id: str
     client_secret: str | None = field(repr=False)
     watchdog: Watchdog
-    connect_timeout_s: float = 5.0
-    read_timeout_s: float = 10.0
     limit_s: float = 15.0
     ca_file: Path | None = None
     watch: RefusalWatch = field(default_factory=lambda: RefusalWatch(PORTAL))
@@ -133,7 +130,7 @@ class LoginClient:
                 self.token_url,
                 data=form,
                 headers={"Accept": "application/json"},
-                timeout=(self.connect_timeout_s, self.read_timeout_s),
+                timeout=(CONNECT_S, READ_S),
                 stream=True,
                 allow_redirects=False,
             )

@@ -154,7 +154,7 @@ def watch(request: pb.WatchProgressRequest) -> WatchRequest:
     checks.finish()
     heartbeat_s = HEARTBEAT_S
     if request.HasField("heartbeat_interval"):
-        heartbeat_s = _brought_into(request.heartbeat_interval, 1.0, 60.0)
+        heartbeat_s = _brought_into(request.heartbeat_interval, 60.0)
     assert wanted is not None  # noqa: S101 - finish() checked it
     return WatchRequest(wanted, request.after_revision, heartbeat_s)
 
@@ -164,11 +164,12 @@ def wait(request: pb.WaitJobRequest) -> tuple[UUID | str, float]:
     wanted = target(request)
     if not request.HasField("timeout"):
         return wanted, WAIT_S
-    return wanted, _brought_into(request.timeout, 1.0, WAIT_CAP_S)
+    return wanted, _brought_into(request.timeout, WAIT_CAP_S)
 
 
-def _brought_into(duration: Duration, least_s: float, most_s: float) -> float:
-    return min(most_s, max(least_s, duration.seconds + duration.nanos / 1e9))
+def _brought_into(duration: Duration, most_s: float) -> float:
+    """Return a duration in seconds, brought into 1 to `most_s`."""
+    return min(most_s, max(1.0, duration.seconds + duration.nanos / 1e9))
 
 
 def _after_revision(request: pb.WatchProgressRequest) -> None:

@@ -91,9 +91,8 @@ class Watching(PatientWatch):
         timeout_s: float | None,
         patience_s: float | None,
         heartbeat_s: float,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(timeout_s, patience_s, clock)
+        super().__init__(timeout_s, patience_s, time.monotonic)
         self._resume = Resume(target, after_revision)
         self._heartbeat_s = heartbeat_s
         self._heard = 0
