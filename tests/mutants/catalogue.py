@@ -2205,8 +2205,8 @@ _GUEST = (
     _mutant(
         "that a scope which stays full is tried by one proposal at a time",
         "actors/scheduler/policy/backoff.py",
-        "known.most is None or known.delay_s <= TRIED_ALONE_S",
-        "True",
+        "if known.most is None or known.delay_s <= TRIED_ALONE_S:\n            return",
+        "if True:\n            return",
         "tests/unit/scheduler/test_backoff.py",
     ),
     _mutant(
@@ -2766,7 +2766,7 @@ _CALLERS = (
     _mutant(
         "that an idle scheduler has a free thread",
         "actors/scheduler/policy/dispatcher.py",
-        " and _room(state)[0] > 0",
+        " and _room(state, now)[0] > 0",
         "",
         "tests/unit/scheduler/test_dispatcher.py",
     ),
