@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import socket
+import ssl
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from dev.embedded.embedded_servers import EMBEDDED, Kinds, start_all
 from dev.embedded.sandbox import CREDENTIALS, ROOT, sandbox_portal
 from dev.folder import DataFolder, RunFile, is_free, written_run_file
-from dev.health import is_serving
 from dev.processes.deadline import until
 from dev.processes.supervisor import Supervisor, WriteLine, as_program, describe_exit, read_procfile
 from server.access.add_client import ANY, new_webhook_secret
@@ -205,3 +209,40 @@ def client_address(listen: str) -> str:
     """Return the address of a server on this machine that listens on `listen`."""
     host, _, port = listen.rpartition(":")
     return f"{EVERYWHERE.get(host, host)}:{port}"
+
+
+# With these options a refused connection is tried again at once, not after gRPC's default second.
+OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.enable_http_proxy", 0))
+TIMEOUT_S = 2.0
+
+
+def is_serving(address: str, *, is_tls: bool = False) -> bool:
+    """Return True if the standard health service at `address` (host:port) reports SERVING.
+
+    With TLS only the handshake is checked: the server's name and its client CA are unknown here.
+    """
+    if is_tls:
+        return _shakes_hands(address)
+    with grpc.insecure_channel(address, options=OPTIONS) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _shakes_hands(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anybody.check_hostname = False
+    anybody.verify_mode = ssl.CERT_NONE
+    anybody.set_alpn_protocols(["h2"])
+    try:
+        with (
+            socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S) as connection,
+            anybody.wrap_socket(connection),
+        ):
+            return True
+    except OSError:  # includes the errors of ssl
+        return False

@@ -15,9 +15,8 @@ import grpc
 
 from dev.demo.demo_console import DemoConsole, DemoFailure
 from dev.folder import RunFile, owner_of, read_run_file, secret_file, write_private
-from dev.health import is_serving
 from dev.processes.interrupts import pass_over_stop_signals
-from dev.stack import CLIENTS_FILE, RECEIVER_PORT, running_stack
+from dev.stack import CLIENTS_FILE, RECEIVER_PORT, is_serving, running_stack
 from server.access.add_client import ANY, add_token, add_webhook_secret
 from storage.clients.clients_file import read
 from storage.errors import ConfigurationError

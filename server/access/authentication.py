@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from server.access.connection_guard import ConnectionGuard
-from server.errors.error_statuses import NoToken, UnknownToken
+from server.errors import NoToken, UnknownToken
 from storage.clients.client_registry import DEFAULT_NAME, CallingClient, ClientRegistry
 from storage.clients.clients_file import ClientsFile
 

@@ -18,7 +18,7 @@ from server.access.authentication import (
     set_current_client,
 )
 from server.access.open_calls import OpenCalls
-from server.errors.error_statuses import LateRequest, MalformedRequest, status_of
+from server.errors import LateRequest, MalformedRequest, status_of
 from server.rpc.requests import require_short
 from server.runtime.stream_scheduler import StreamScheduler
 from storage.clients.client_registry import CallingClient
@@ -77,7 +77,7 @@ def _no_limit(_: CallingClient) -> AbstractContextManager[None]:
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Authenticates callers and maps errors by the table in error_statuses.py.
+    """Authenticates callers and maps errors by the table in server/errors.py.
 
     No exception text reaches a caller. If the caller is unknown, its request is not read. This
     interceptor also reads and parses requests: gRPC would keep a call without a whole request open

@@ -13,7 +13,7 @@ from actors.contract_messages import URL_LIFETIME_S, change_message, event_messa
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.access.authentication import current_client
 from server.access.open_calls import OpenCalls, WatchLimiter
-from server.errors.error_statuses import ShuttingDown
+from server.errors import ShuttingDown
 from server.rpc import page_requests
 from server.rpc.error_interceptor import counts_as_watch
 from server.rpc.page_requests import EventPage

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.errors.error_statuses import ShuttingDown
+from server.errors import ShuttingDown
 from server.messages import SerializedDocument, envelope_prefix, set_place
 from server.queue.queue_position_cache import QueuePositionCache
 from server.queue.queue_view import QueueStatus

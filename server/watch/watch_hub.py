@@ -18,7 +18,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.errors.error_statuses import ShuttingDown
+from server.errors import ShuttingDown
 from server.messages import SerializedDocument
 from server.queue.queue_position_cache import QueuePositionCache
 from server.runtime.event_loop import Background

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from autos.downloads.v1 import downloads_pb2 as pb
-from server.errors.error_statuses import ShuttingDown
+from server.errors import ShuttingDown
 from server.messages import heartbeat
 from server.runtime.stream_scheduler import StreamScheduler
 from server.watch.feed import Feed

@@ -2541,7 +2541,7 @@ _CALLERS = (
     ),
     _mutant(
         "the pushback that gRPC obeys",
-        "server/errors/error_statuses.py",
+        "server/errors.py",
         "trailers = [*rich.trailing_metadata, *_pushback(details)]",
         "trailers = [*rich.trailing_metadata]",
         LIMITS,

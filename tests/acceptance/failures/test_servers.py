@@ -20,8 +20,8 @@ from grpc_health.v1 import health_pb2
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from dev.embedded.sandbox import ROOT
-from dev.health import is_serving
 from dev.processes.deadline import until
+from dev.stack import is_serving
 from tests.databases import PATIENT
 from tests.network.http2 import Caller, Event
 from tests.system.job_calls import finish, run, start, status

@@ -19,9 +19,8 @@ from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.embedded.embedded_server import package_folder
 from dev.embedded.embedded_servers import EmbeddedServers
 from dev.embedded.sandbox import ROOT
-from dev.health import is_serving
 from dev.processes.deadline import until
-from dev.stack import Stack, running_stack
+from dev.stack import Stack, is_serving, running_stack
 from tests.conftest import PORTAL_TOKEN, WEBHOOK_SECRET
 from tests.databases import create_database
 from tests.sandbox.portal import SandboxPortal

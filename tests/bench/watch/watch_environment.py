@@ -19,8 +19,8 @@ import psutil  # type: ignore[import-untyped]
 from dev.embedded.embedded_servers import EMBEDDED, start_all
 from dev.embedded.sandbox import ROOT
 from dev.folder import DataFolder
-from dev.health import is_serving
 from dev.processes.deadline import until
+from dev.stack import is_serving
 from server.access.add_client import new_webhook_secret
 from storage.jobs.change_notifications import ChangePublisher
 from storage.jobs.job_start import StartRequest

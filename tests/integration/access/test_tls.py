@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from dev.health import is_serving
+from dev.stack import is_serving
 from server.access.server_tls import TlsFiles
 from server.dependencies import ServerDependencies
 from storage.errors import ConfigurationError

@@ -15,7 +15,7 @@ import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
-from server.errors.error_statuses import ShuttingDown
+from server.errors import ShuttingDown
 from server.rpc import event_methods
 from storage.errors import EventsGone, PermanentError
 from storage.events import event_log

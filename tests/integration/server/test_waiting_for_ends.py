@@ -15,7 +15,7 @@ import pytest
 
 from autos.downloads.v1 import downloads_pb2 as pb
 from server.dependencies import ServerDependencies
-from server.errors.error_statuses import ShuttingDown
+from server.errors import ShuttingDown
 from server.queue.queue_position_cache import QueuePositionCache
 from server.watch.feed import Feed
 from server.watch.watcher import EndWaiter

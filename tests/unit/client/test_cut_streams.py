@@ -11,7 +11,7 @@ import pytest
 
 from autos import Client, pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
-from server.errors.error_statuses import status_of
+from server.errors import status_of
 from storage.errors import NotFound
 
 JOB_ID = "3c4e47ff-d6e0-4ccd-8686-fe6a87b0b785"

@@ -18,7 +18,7 @@ from autos.errors import (
     ServerBug,
     Unavailable,
 )
-from server.errors.error_statuses import status_of
+from server.errors import status_of
 from storage import errors as theirs
 
 ADDRESS = "127.0.0.1:50051"

@@ -15,8 +15,8 @@ from google.rpc import status_pb2
 
 import server
 import storage
-from server.errors import error_statuses
-from server.errors.error_statuses import (
+from server import errors
+from server.errors import (
     LateRequest,
     MalformedRequest,
     NoToken,
@@ -146,7 +146,7 @@ def _all_classes() -> set[type[AutosError]]:
 
 
 def _taken_apart(error: BaseException) -> tuple[status_pb2.Status, dict[str, str | bytes]]:
-    trailers = dict(error_statuses.status_of(error).trailing_metadata)
+    trailers = dict(errors.status_of(error).trailing_metadata)
     rich = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     return rich, trailers
 
@@ -168,16 +168,16 @@ def test_every_class_of_errors_is_tested_here() -> None:
 def test_an_error_of_a_caller_has_one_status_with_its_details(reported: ReportedError) -> None:
     rich, trailers = _taken_apart(reported.error)
 
-    assert sum(isinstance(reported.error, kind) for kind, _ in error_statuses._TABLE) == 1
-    assert error_statuses.status_of(reported.error).code == reported.code
+    assert sum(isinstance(reported.error, kind) for kind, _ in errors._TABLE) == 1
+    assert errors.status_of(reported.error).code == reported.code
     info = _detail(rich, details.ErrorInfo)
     assert (info.domain, info.reason) == ("autos", reported.reason)  # type: ignore[attr-defined]
     assert len(rich.details) == 1 + len(reported.details)
     assert all(_detail(rich, kind) != kind() for kind in reported.details)
-    assert (error_statuses.PUSHBACK in trailers) == (details.RetryInfo in reported.details)
+    assert (errors.PUSHBACK in trailers) == (details.RetryInfo in reported.details)
     if details.RetryInfo in reported.details:
         delay = _detail(rich, details.RetryInfo).retry_delay  # type: ignore[attr-defined]
-        assert trailers[error_statuses.PUSHBACK] == str(delay.ToMilliseconds())
+        assert trailers[errors.PUSHBACK] == str(delay.ToMilliseconds())
     assert SECRET not in str(rich)
 
 
@@ -187,7 +187,7 @@ def test_any_other_error_shows_only_its_log_id(error: Exception) -> None:
 
     [packed] = rich.details
     info = _detail(rich, details.ErrorInfo)
-    assert error_statuses.status_of(error).code == Code.INTERNAL
+    assert errors.status_of(error).code == Code.INTERNAL
     assert info.reason == "INTERNAL"  # type: ignore[attr-defined]
     assert info.metadata["error_id"] in rich.message  # type: ignore[attr-defined]
     assert SECRET not in rich.message + str(packed)

@@ -18,9 +18,9 @@ from rich.console import Console
 from autos.downloads.v1 import downloads_pb2 as pb
 from autos.downloads.v1 import downloads_pb2_grpc as pb_grpc
 from dev.embedded.sandbox import ROOT
-from dev.health import is_serving
 from dev.processes.deadline import until
 from dev.processes.supervisor import Supervisor
+from dev.stack import is_serving
 from tests.bench.speed.benches.starting import HELD, NOWHERE
 from tests.bench.speed.goals import Result, at_most
 from tests.bench.speed.run_config import RunConfig

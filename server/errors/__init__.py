@@ -1,1 +1,0 @@
-"""The one table from errors to gRPC statuses and their details."""
