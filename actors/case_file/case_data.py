@@ -30,7 +30,7 @@ def case_data(cases: list[Json], process_number: str) -> Json:
     `Proceeding` under the same names.
     """
     proceedings: dict[str, Json] = {}
-    for each in _proceedings(cases):
+    for each in proceedings_of(cases):
         data = _proceeding(each, court_of(process_number))
         instance = data["instance"]
         known = proceedings.get(instance)
@@ -62,7 +62,8 @@ def _limited(data: Json) -> Json:
     }
 
 
-def _proceedings(cases: list[Json]) -> Iterator[Json]:
+def proceedings_of(cases: list[Json]) -> Iterator[Json]:
+    """Yield the objects of the proceedings of `cases`, the present ones first."""
     for case in cases:
         yield from _objects(case.get("tramitacaoAtual"))
         yield from _objects(case.get("tramitacoes"))
@@ -77,7 +78,7 @@ def _objects(value: object) -> Iterator[Json]:
 
 def _court(cases: list[Json]) -> str:
     for case in cases:
-        for place in (case, *_proceedings([case])):
+        for place in (case, *proceedings_of([case])):
             name = text_at(place, "siglaTribunal") or text_at(dict_at(place, "tribunal"), "sigla")
             if name:
                 return name

@@ -11,8 +11,9 @@ from typing import Any
 
 from actors.case_file.case_limits import MOST_ENTRIES, ListingTooLarge
 from actors.case_file.document_lists import SURE_MARKS, Found, listed
+from actors.case_file.links import other_href
 from actors.case_file.mentions import is_mention, referred, unlisted
-from actors.case_file.pages import is_beside_page, is_page_of_more
+from actors.case_file.pages import is_beside_page, is_page_of_more, size_of, stated_documents
 from actors.contents.json_fields import dict_at, raw_text_at, text_at
 from storage.errors import TransientError
 from storage.process_number import digits
@@ -56,6 +57,8 @@ class _Reading:
     # Texts, numbers and errors in place of a proceeding, and other parts of the answer without
     # documents.
     messages: int = 0
+    # The most documents that the answer states in a number.
+    stated: int = 0
 
     def add(self, found: Found, *, is_mentioned: bool = False) -> None:
         """Add a document, or a mention of one. Raises ListingTooLarge."""
@@ -85,10 +88,12 @@ def documents_of(
         before = len(reading.found)
         _walk(reading, _Spot(part))
         reading.messages += bool(part) and len(reading.found) == before
-    if not reading.found and (reading.has_unread or not has_known_list):
+    is_less = len(reading.found) < reading.stated
+    if not reading.found and (reading.has_unread or is_less or not has_known_list):
         raise unreadable()
-    reading.found += unlisted(reading.mentioned, reading.found)
-    for _ in range(reading.messages):
+    if reading.mentioned:
+        reading.found += unlisted(reading.mentioned, reading.found)
+    for _ in range(reading.messages or is_less):
         # Documents are missing. One without a link shows that.
         reading.places += 1
         reading.add(Found({}, reading.places, ""))
@@ -98,6 +103,8 @@ def documents_of(
 def _read_case(reading: _Reading, case: dict[str, Any]) -> None:
     present = instance_of(dict_at(case, "tramitacaoAtual"))
     known = {key: case[key] for key in _PROCEEDINGS if key in case}
+    if any(map(_is_page_of_proceedings, known.values())):
+        raise unreadable()
     others = {key: value for key, value in case.items() if key not in known}
     _walk(reading, _Spot(known))
     _walk(reading, _Spot(others, instance=present))
@@ -115,13 +122,27 @@ def _parts_of(known: dict[str, Any]) -> list[Any]:
 
 def _is_message(part: object) -> bool:
     """Return whether a text, a number or an error is in place of a proceeding."""
-    if isinstance(part, dict):
-        # Proceedings may be the values of an object.
-        places = (part, *part.values())
-        return bool(part) and not any(
-            mark in place for place in places if isinstance(place, dict) for mark in _MARKS
-        )
-    return bool(part) and not isinstance(part, list)
+    return bool(part) and not isinstance(part, list) and not _has_proceeding(part)
+
+
+def _has_proceeding(part: object) -> bool:
+    left = [part]
+    while left:
+        each = left.pop()
+        if _is_proceeding(each):
+            return True
+        left += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+    return False
+
+
+def _is_page_of_proceedings(value: object) -> bool:
+    if not isinstance(value, dict) or _is_proceeding(value):
+        return False
+    return is_page_of_more(value, size_of(value) or MOST_ENTRIES)
+
+
+def _is_proceeding(value: object) -> bool:
+    return isinstance(value, dict) and any(mark in value for mark in _MARKS)
 
 
 def unreadable() -> TransientError:
@@ -139,17 +160,28 @@ def _is_readable(item: tuple[str, object]) -> bool:
 
 
 def _walk(reading: _Reading, start: _Spot) -> None:
-    # One iterator for each level: a list of millions of values needs no memory here.
-    levels = [iter([start])]
+    # One iterator for each level: a list of millions of values needs no memory here. With it, the
+    # number of documents before it, if it is a page of several.
+    levels: list[tuple[Iterator[_Spot], int | None]] = [(iter([start]), None)]
     while levels:
-        spot = next(levels[-1], None)
+        spots, before = levels[-1]
+        spot = next(spots, None)
         if spot is None:
             levels.pop()
+            # The other pages have documents, too.
+            reading.messages += before is not None and len(reading.found) > before
         elif isinstance(spot.value, list):
-            levels.append(_elements(spot, spot.value))
+            levels.append((_elements(spot, spot.value), None))
         elif isinstance(spot.value, dict) and not _is_other_case(reading, spot, spot.value):
+            count = len(reading.found) if _is_page(spot, spot.value) else None
             # All fields of an object come before what is in them.
-            levels.append(iter(list(_fields(reading, spot, spot.value))))
+            levels.append((iter(list(_fields(reading, spot, spot.value))), count))
+
+
+def _is_page(spot: _Spot, value: dict[str, Any]) -> bool:
+    """Return whether an object outside the case's own lists has lists that are incomplete."""
+    size = None if spot.is_near else size_of(value)
+    return size is not None and is_beside_page(value, size)
 
 
 def _elements(spot: _Spot, values: list[object]) -> Iterator[_Spot]:
@@ -180,7 +212,9 @@ def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_
     size = len(own_list) if isinstance(own_list, list) else None
     if spot.is_near and is_beside_page(value, size):
         raise unreadable()
-    if "hrefBinario" in value:
+    if spot.is_near:
+        reading.stated = max(reading.stated, stated_documents(value))
+    if "hrefBinario" in value or other_href(value, reading.process_number):
         reading.places += 1
         reading.add(Found(value, reading.places, instance, is_inherited=True))
     else:
@@ -212,7 +246,7 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
         reading.has_unread = True
         if spot.is_near:
             raise unreadable()
-        if not spot.is_attached:
+        if not (spot.is_attached or documents):
             return
         if all(document for _, document in documents):
             # One without a link shows that attachments are missing.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from actors.case_file.case_data import case_data
+from actors.case_file.case_data import case_data, proceedings_of
 from actors.case_file.case_documents import (
     documents_of,
     instance_of,
@@ -18,7 +18,7 @@ from actors.case_file.case_documents import (
 from actors.case_file.document_lists import Found
 from actors.case_file.duplicates import ListedEntry, joined, link_id
 from actors.case_file.filed_times import filed_local_time
-from actors.case_file.links import trusted_href
+from actors.case_file.links import other_href, trusted_href
 from actors.case_file.pages import is_page_of_more
 from actors.contents.json_fields import (
     clean,
@@ -95,13 +95,16 @@ def _names_case(answer: object, process_number: str) -> bool:
 def _case_secrecy(cases: list[dict[str, Any]]) -> int | None:
     levels = [int_at(case, "nivelSigilo") for case in cases]
     known = [level for level in levels if level is not None]
-    return max(known) if len(known) == len(levels) else None
+    # A proceeding may be more secret than its case.
+    parts = (int_at(each, "nivelSigilo") for each in proceedings_of(cases))
+    more = [level for level in parts if level is not None]
+    return max(known + more) if len(known) == len(levels) else None
 
 
 def _entry(found: Found, process_number: str, fallback_id: str) -> ListedEntry:
     listed = found.listed
     own_instance = instance_of(listed) if found.is_inherited else ""
-    href = raw_text_at(listed, "hrefBinario")
+    href = raw_text_at(listed, "hrefBinario") or other_href(listed, process_number)
     path = trusted_href(href, process_number)
     arquivo = dict_at(listed, "arquivo")
     own_id = _plain(raw_text_at(listed, "idOrigem"))

@@ -12,6 +12,7 @@ SURE_MARKS = ("hrefBinario", "hrefTexto", "arquivo", "dataHoraJuntada")
 _MARKS = (*SURE_MARKS, "idOrigem", "sequencia", "nome")
 # Ids have digits; the names of other fields, such as "page", have none.
 _DIGIT = re.compile(r"[0-9]")
+_ID = re.compile(r"(?=\D{0,36}[0-9])[0-9a-fA-F-]{1,36}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def listed(value: object, *, is_near: bool) -> Iterator[tuple[str, dict[str, Any
                 yield key, each
             elif isinstance(each, list):
                 yield from (("", one) for one in _readable_or_empty(each, is_near=is_near))
-            elif is_by_id and _DIGIT.search(key) and (each is None or isinstance(each, dict)):
+            elif is_by_id and (is_id(key) if isinstance(each, str | int) else _DIGIT.search(key)):
                 # At an id like those of its neighbours, so it is a document.
                 yield key, {}
 
@@ -65,6 +66,11 @@ def _readable_or_empty(values: list[object], *, is_near: bool) -> list[dict[str,
         for each in values
     ]
     return read if any(read) else []
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text is a number or a UUID, which is the name of no field."""
+    return _ID.fullmatch(text) is not None
 
 
 def _wrapped(value: object, *, is_near: bool) -> list[dict[str, Any]]:

@@ -6,11 +6,10 @@ lacks, so it becomes a document without a link: the case is not whole without it
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from actors.case_file.document_lists import Found, is_document
+from actors.case_file.document_lists import Found, is_document, is_id
 from actors.contents.content_types import by_name
 from actors.contents.json_fields import dict_at, raw_text_at, size_at
 
@@ -21,8 +20,6 @@ _Sizes = dict[str, set[int | None]]  # by mark
 _IDS = ("idOrigem", "idCodex", "idDocumento", "id", "uuid")
 # An identity card of a party has one of these, and also stands in a `documentos`.
 _CARD = ("numero", "codigoDocumento", "emissorDocumento")
-# Alone in a list: a number or a UUID.
-_ID = re.compile(r"(?=\D{0,36}[0-9])[0-9a-fA-F-]{1,36}")
 
 
 def is_mention(value: Json) -> bool:
@@ -43,7 +40,7 @@ def referred(value: object) -> Iterator[tuple[str, Json]]:
         reference = each if isinstance(each, dict) else {"id": each}
         ids = _ids(reference)
         is_other = is_document(each, is_near=False) or any(reference.get(key) for key in _CARD)
-        if ids and not is_other and (reference is each or _ID.fullmatch(ids[0])):
+        if ids and not is_other and (reference is each or is_id(ids[0])):
             yield ids[0], reference
 
 

@@ -26,9 +26,9 @@ _NOUNS = r"(?:elements?|elementos|registros?|items?|itens|count|records|results|
 _ENTRIES = re.compile(
     rf"(?:total|qtde?|quantidade)(?:de|of)?{_NOUNS}|(?:elements|items?|results?|records?)(?:count|total)"
 )
+_DOCUMENTS = re.compile(r"(?:total|qtde?|quantidade)(?:de|of)?(?:documentos|documents)")
 _ENTRIES_OF_LIST = re.compile(
-    r"total|count|quantidade(?:total)?|qtde?(?:total)?|numfound|totalhits"
-    r"|(?:total|qtde?|quantidade)(?:de|of)?(?:documentos|documents)"
+    r"total|count|quantidade(?:total)?|qtde?(?:total)?|numfound|totalhits|" + _DOCUMENTS.pattern
 )
 # The objects in which some frameworks put these fields.
 _PAGE = frozenset({"page", "pageable", "pageinfo", "pagination", "paginacao", "paging"})
@@ -43,10 +43,9 @@ def is_page_of_more(value: object, size: int | None = None) -> bool:
     """
     if not isinstance(value, dict):
         return False
-    lists = [each for each in value.values() if isinstance(each, list)]
-    if size is None and not lists:
+    found = size_of(value) if size is None else size
+    if found is None:
         return False
-    found = sum(map(len, lists)) if size is None else size
     stated = _stated(value, _PAGE_OF_LIST)
     return _is_of_more(stated, found) or any(
         (name in _IS_LAST and each.get(key) is False)
@@ -64,6 +63,21 @@ def is_beside_page(value: dict[str, Any], size: int | None) -> bool:
     fields, too, so only names that every framework uses for pages count.
     """
     return _is_of_more(_stated(value, _PAGE), size)
+
+
+def size_of(value: dict[str, Any]) -> int | None:
+    """Return the number of entries of all lists in an object, None if there is no list."""
+    lists = [each for each in value.values() if isinstance(each, list)]
+    return sum(map(len, lists)) if lists else None
+
+
+def stated_documents(value: dict[str, Any]) -> int:
+    """Return the number of documents that a field of an object states, 0 without such a field."""
+    return max((count_at(value, key) or 0 for key in value if _is_count(key)), default=0)
+
+
+def _is_count(key: str) -> bool:
+    return _DOCUMENTS.fullmatch(_plain(key)) is not None
 
 
 def _stated(value: dict[str, Any], inner: frozenset[str]) -> list[tuple[str, str, dict[str, Any]]]:

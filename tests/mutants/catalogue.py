@@ -817,15 +817,29 @@ _BYTES = (
     _mutant(
         "the failure of a listing that does not define which documents there are",
         "actors/case_file/case_documents.py",
-        "    if not reading.found and (reading.has_unread or not has_known_list):",
+        "    if not reading.found and (reading.has_unread or is_less or not has_known_list):",
         "    if False:",
         CASE_FILE,
     ),
     _mutant(
         "the error in place of a proceeding",
         "actors/case_file/case_documents.py",
-        "        return bool(part) and not any(\n",
-        "        return False and not any(\n",
+        " and not _has_proceeding(part)\n",
+        " and not isinstance(part, dict)\n",
+        CASE_FILE,
+    ),
+    _mutant(
+        "the further pages of what holds documents",
+        "actors/case_file/case_documents.py",
+        "            reading.messages += before is not None and len(reading.found) > before\n",
+        "",
+        CASE_FILE,
+    ),
+    _mutant(
+        "the documents that an answer only counts",
+        "actors/case_file/case_documents.py",
+        "    is_less = len(reading.found) < reading.stated\n",
+        "    is_less = False\n",
         CASE_FILE,
     ),
     _mutant(

@@ -86,6 +86,16 @@ def test_the_case_may_come_in_an_array_bare_or_as_content(wrap: Any) -> None:
     assert len(listing.documents) == 1
 
 
+@pytest.mark.parametrize(("case", "proceeding", "level"), [(0, 5, 5), (3, 0, 3), (..., 5, None)])
+def test_a_case_is_as_secret_as_its_most_secret_proceeding(
+    case: object, proceeding: int, level: int | None
+) -> None:
+    body = _case([_document(1)], nivelSigilo=case)
+    body["tramitacoes"] = [{"grau": G2, "nivelSigilo": proceeding, "documentos": []}]
+    fields = {key: value for key, value in body.items() if value is not ...}
+    assert _listing(fields).secrecy_level == level
+
+
 @pytest.mark.parametrize("body", [[], {"content": []}])
 def test_an_empty_answer_is_an_unknown_case(body: object) -> None:
     assert parse_case(body, NUMBER) is None
@@ -351,6 +361,51 @@ def test_what_mentions_a_listed_document_is_none_itself() -> None:
     assert len(_listing(_case([_document(1)], anexos=[other])).documents) == 2
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"content": [{"documento": _document(2)}], "totalPages": 3},
+        {"items": [_document(2)], "hasNext": True},
+        [{"documentos": {"content": [_document(2)], "last": False}}],
+    ],
+)
+def test_a_page_of_what_holds_documents_lacks_documents(page: object) -> None:
+    for listed in ([], [_document(1)]):
+        documents = _listing(_case(listed, movimentos=page)).documents
+        assert [d.refused_reason for d in documents].count("NO_LINK") == 1
+        assert [d.hrefs for d in documents if d.hrefs][-1] == (_path(2),)
+    for other in ({"content": [{"nome": "x"}], "totalPages": 3}, {"content": [], "total": 3}):
+        assert len(_listing(_case([_document(1)], movimentos=other)).documents) == 1
+
+
+def test_a_page_of_proceedings_is_not_all_of_them() -> None:
+    whole = {"_embedded": {"tramitacoes": [{"documentos": [_document(1)]}]}}
+    assert len(_listing({"tramitacoes": whole}).documents) == 1
+    assert _is_unreadable({"tramitacoes": whole | {"_links": {"next": {"href": "x"}}}})
+    page = {"content": [{"documentos": [_document(1)]}], "last": False}
+    assert _is_unreadable({"tramitacoes": page})
+
+
+@pytest.mark.parametrize("name", ["quantidadeDocumentos", "totalDeDocumentos", "qtd_documentos"])
+def test_fewer_documents_than_the_answer_states_are_not_all(name: str) -> None:
+    documents = _listing(_case([_document(1), _document(2)], **{name: "3"})).documents
+    assert [d.refused_reason for d in documents].count("NO_LINK") == 1
+    assert len(documents) == 3
+    assert len(_listing(_case([_document(1), _document(2)], **{name: 2})).documents) == 2
+    assert _is_unreadable(_case([], **{name: 3}))
+    assert _listing(_case([], **{name: 0})).documents == ()
+
+
+@pytest.mark.parametrize("key", ["hrefbinario", "url", "linkDocumento"])
+def test_a_link_of_the_case_is_found_under_any_name(key: str) -> None:
+    named = _document(1, hrefBinario=..., **{key: _path(1)})
+    assert _only(named).hrefs == (_path(1),)
+    documents = _listing(_case([_document(1)], movimentos=[{key: _path(2)}])).documents
+    assert {d.hrefs for d in documents} == {(_path(1),), (_path(2),)}
+    for other in (_path(2).replace(NUMBER, OTHER), f"x {_path(2)}"):
+        assert len(_listing(_case([_document(1)], movimentos=[{key: other}])).documents) == 1
+
+
 @pytest.mark.parametrize("reference", [{"id": 7}, 7, "7", {"idDocumento": "7", "nome": "x"}])
 def test_a_reference_to_a_document_that_is_not_listed_is_one_without_a_link(
     reference: object,
@@ -408,7 +463,7 @@ def test_a_document_that_cannot_be_read_among_others_is_one_without_a_link() -> 
     assert len(documents) == 4
 
 
-@pytest.mark.parametrize("unread", [None, {}, {"titulo": "x"}])
+@pytest.mark.parametrize("unread", [None, {}, {"titulo": "x"}, "timeout", 503])
 def test_an_id_whose_document_cannot_be_read_is_one_without_a_link(unread: object) -> None:
     by_id = BY_ID | {"3": unread, "page": {"size": 3}, "total": 3, "next": None}
     documents = _listing({"tramitacaoAtual": {"documentos": by_id}}).documents
