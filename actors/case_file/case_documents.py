@@ -267,7 +267,9 @@ def _inner(spot: _Spot, document: dict[str, Any]) -> Iterator[_Spot]:
 
 
 def instance_of(proceeding: dict[str, Any]) -> str:
-    """Return the instance that an object names, unchanged."""
-    sigla = raw_text_at(dict_at(proceeding, "grau"), "sigla").strip()
+    """Return the instance that an object names, unchanged, or G and its number."""
+    grade = dict_at(proceeding, "grau")
+    sigla = raw_text_at(grade, "sigla").strip() or raw_text_at(proceeding, "grau").strip()
     named = raw_text_at(proceeding, "instancia").strip()
-    return sigla or _INSTANCES.get(named, named)
+    number = raw_text_at(grade, "numero").strip()
+    return sigla or _INSTANCES.get(named, named) or (f"G{number}" if number else "")

@@ -21,6 +21,8 @@ _PDF_OBJECT = re.compile(rb"\d\s+\d+\s+obj\b")
 _PADDING = b"\0\t\n\x0b\x0c\r "
 _BLANK = b"\xef\xbb\xbf\t\n\r "
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+# A zip begins with its end if it has no entry.
+_EMPTY_ZIP = b"PK\x05\x06"
 _PAGE_CODINGS = ("application/gzip", "application/zstd")
 
 
@@ -108,7 +110,11 @@ class ContentCheck:
         )
 
     def _is_blank(self, head: bytes) -> bool:
-        """Return whether the file is only white space, alone or behind a byte order mark."""
+        """Return whether the file is only white space, with a byte order mark or without, or a zip
+        with nothing in it.
+        """
+        if head.startswith(_EMPTY_ZIP):
+            return True
         is_padding = self._tail == b"" or self._tail in _BOMS
         return is_padding and not as_utf_8(head).removeprefix(_BOMS[0]).strip()
 

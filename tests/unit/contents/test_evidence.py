@@ -246,9 +246,14 @@ def test_what_is_no_text_has_no_charset() -> None:
 
 
 @pytest.mark.parametrize(
-    "blank", [b" ", b"\r\n\t ", b"\xef\xbb\xbf", b"\xff\xfe \0\n\0", b" " * 99_999]
+    "blank",
+    [
+        *(b" ", b"\r\n\t ", b"\xef\xbb\xbf", b"\xff\xfe \0\n\0", b" " * 99_999),
+        # A zip without entries.
+        b"PK\5\6" + b"\0" * 18,
+    ],
 )
-def test_a_file_of_white_space_is_empty_unless_its_size_is_listed(blank: bytes) -> None:
+def test_a_file_with_nothing_in_it_is_empty_unless_its_size_is_listed(blank: bytes) -> None:
     for listed in (None, "text/html", "text/plain", "application/pdf"):
         assert _refused(blank, listed_content_type=listed) == "CORRUPT"
         assert _proven(blank, listed_content_type=listed).size_bytes == len(blank)

@@ -639,9 +639,10 @@ def test_an_origin_that_is_a_number_is_taken_as_text() -> None:
         ({"grau": G2, "instancia": "PRIMEIRO_GRAU"}, "G2"),
         ({"grau": {"sigla": " TR "}}, "TR"),
         ({"instancia": "PRIMEIRO_GRAU"}, "G1"),
+        ({"grau": "G2"}, "G2"),
+        ({"grau": {"numero": 2}}, "G2"),
         ({"grau": {"sigla": ""}, "instancia": "SEGUNDO_GRAU"}, "G2"),
         ({"grau": None, "instancia": "Turma Recursal Única"}, "Turma Recursal Única"),
-        ({"grau": "G1"}, ""),
         ({}, ""),
     ],
 )
