@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from math import isfinite
 from typing import Any
 
+from actors.case_file.case_documents import instance_of
 from actors.case_file.filed_times import filed_local_time
-from actors.contents.json_fields import dict_at, raw_text_at, text_at
+from actors.contents.json_fields import clean, dict_at, raw_text_at, text_at
 from storage.portal.slots import court_of
 
 Json = dict[str, Any]
@@ -87,7 +88,7 @@ def _court(cases: list[Json]) -> str:
 
 def _proceeding(each: Json, court: str) -> Json:
     return {
-        "instance": text_at(dict_at(each, "grau"), "sigla") or text_at(each, "instancia"),
+        "instance": clean(instance_of(each)),
         "case_class": next(_terms(each, "classe"), None),
         "subjects": list(_terms(each, "assunto")),
         "value": _value(each),

@@ -6,7 +6,7 @@ import hashlib
 import re
 
 from actors.contents.content_types import by_name, decide, is_textual, stated_type
-from actors.contents.file_ends import BoxWalk, FileEdges, GroupWalk, is_ended
+from actors.contents.file_ends import BoxWalk, FileEdges, GroupWalk, PdfWalk, is_ended
 from actors.contents.json_fields import charset, mime_type, with_charset
 from actors.contents.magic import PDF, as_utf_8, by_signature, is_text
 from actors.contents.non_documents import reject_non_document, reject_page_shell
@@ -58,6 +58,7 @@ class ContentCheck:
         self._padding = b""
         self._boxes = BoxWalk()
         self._groups = GroupWalk()
+        self._pdf = PdfWalk()
         for size in (declared_length, listed_size_bytes):
             refuse_too_large(size or 0, max_bytes)
 
@@ -68,6 +69,7 @@ class ContentCheck:
         self._sha256.update(chunk)
         self._boxes.feed(chunk)
         self._groups.feed(chunk)
+        self._pdf.feed(chunk)
         self._head += chunk[: _HEAD_BYTES - len(self._head)]
         kept = chunk.rstrip(_PADDING)
         if kept:
@@ -157,7 +159,7 @@ class ContentCheck:
             if not self._is_pdf_ended(is_framed):
                 raise corrupt("The PDF that the portal sent is cut off.")
             # A server may have added what follows, or it is the beginning of a cut revision.
-            return self._tail.endswith(b"%%EOF")
+            return self._tail.endswith(b"%%EOF") and not self._pdf.is_spliced
         has_end = is_ended(self._edges())
         # A body without framing is complete only if its content proves it.
         if not (is_framed or has_end):

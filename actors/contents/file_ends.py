@@ -12,6 +12,10 @@ from dataclasses import dataclass
 
 from actors.contents.magic import GIF, JPEG, PKCS7, PNG, RTF, ZIP, by_signature, is_html_page
 
+_PDF_BEGIN = b"%PDF-"
+_STREAM_BEGINS = (b"stream\n", b"stream\r\n", b"stream\r")
+_CONTEXT = len(b"stream\r\n")
+_LATEST_BEGIN = 1_024
 _RTF_BEGIN = b"{\\rtf"
 _RTF_ESCAPED = re.compile(rb"\\[\\{}]")
 _HTML_END = re.compile(rb"</html\s*>\Z", re.I)
@@ -63,6 +67,37 @@ class BoxWalk:
     def is_ended(self) -> bool | None:
         """Return whether the last box ends with the file; None: it has no size of its own."""
         return None if self._is_open else self._next == self._position
+
+
+class PdfWalk:
+    """Look for a second beginning of a PDF while it streams.
+
+    A server that sends a file again behind a part of it, or another one, ends it in order. A PDF
+    may contain another one in a stream object.
+    """
+
+    def __init__(self) -> None:
+        self._position = 0
+        self._last = b""
+        # Where the latest beginning was found.
+        self._found = -1
+        self.is_spliced = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the file. Other formats are not followed."""
+        if self._found < 0 and self._position > _LATEST_BEGIN:
+            return
+        data = self._last + chunk
+        begin = self._position - len(self._last)
+        place = data.find(_PDF_BEGIN)
+        while place >= 0:
+            if begin + place > self._found:
+                is_embedded = data[max(0, place - _CONTEXT) : place].endswith(_STREAM_BEGINS)
+                self.is_spliced |= self._found >= 0 and not is_embedded
+                self._found = begin + place
+            place = data.find(_PDF_BEGIN, place + 1)
+        self._last = data[-2 * _CONTEXT :]
+        self._position += len(chunk)
 
 
 class GroupWalk:

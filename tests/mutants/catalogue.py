@@ -801,6 +801,13 @@ _BYTES = (
         PORTAL,
     ),
     _mutant(
+        "the second beginning of a PDF",
+        "actors/contents/content_checks.py",
+        " and not self._pdf.is_spliced\n",
+        "\n",
+        "tests/unit/contents/test_file_ends.py",
+    ),
+    _mutant(
         "the open groups of a cut RTF",
         "actors/contents/file_ends.py",
         "        return self._open <= 0\n",

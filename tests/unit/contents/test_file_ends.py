@@ -124,6 +124,18 @@ def test_a_pdf_with_other_bytes_behind_its_end_is_doubtful(behind: bytes) -> Non
         assert _check(body + padding + behind, length=None).is_doubtful
 
 
+@pytest.mark.parametrize("piece", [1 << 20, 700, 3])
+def test_a_pdf_behind_a_part_of_a_pdf_is_doubtful(piece: int) -> None:
+    body = sandbox.content("pdf", UUID(int=7), 5_000)
+    for spliced in (body[:2_000] + body, body + body):
+        assert _check(spliced, length=None, piece=piece).is_doubtful
+    for embedded in (b"stream\n", b"stream\r\n"):
+        whole = body[:2_000] + embedded + body + b"\nendstream" + body[2_000:]
+        assert not _check(whole, length=None, piece=piece).is_doubtful
+    late = b"\r\n" * 300 + body
+    assert not _check(late, length=None, piece=1 << 20).is_doubtful
+
+
 @pytest.mark.parametrize(
     "text",
     [
