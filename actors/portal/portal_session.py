@@ -54,8 +54,15 @@ class _Earlier:
         """
         if size_bytes is None or path == self.path:
             return False
-        received_bytes = self.answer.body_bytes if self.answer else None
-        return size_bytes in (self.size_bytes, received_bytes)
+        sizes = (self.size_bytes, self._received_bytes())
+        return size_bytes in sizes or sizes == (None, None)
+
+    def _received_bytes(self) -> int | None:
+        """Return the size of the file in the answer; None if it is a refusal, or compressed."""
+        answer = self.answer
+        if answer is None or answer.status >= 300 or "Content-Encoding" in answer.headers:
+            return None
+        return answer.body_bytes
 
 
 class PortalSession(requests.Session):

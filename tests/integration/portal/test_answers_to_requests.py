@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
 import json
@@ -253,22 +254,33 @@ def _whole_range(body: bytes) -> bytes:
     return answer(body, f"Content-Range: {whole}", status="206 Partial Content")
 
 
-@pytest.mark.parametrize("way", [_plain, chunked, _whole_range])
+def _compressed(body: bytes) -> bytes:
+    return answer(gzip.compress(body), "Content-Encoding: gzip")
+
+
+def _refused(_: bytes) -> bytes:
+    return answer(b"{}", status="404 Not Found")
+
+
+@pytest.mark.parametrize("way", [_plain, chunked, _whole_range, _compressed, _refused])
 def test_a_late_answer_is_no_file_of_the_size_that_was_received(way: Way) -> None:
     # Given a portal that sends the file without a listed size again, after the next request
     before: dict[int, bytes] = {}
 
     def script(exchange: Exchange) -> None:
-        connection, own = exchange.request.connection, way(_of_one_size(_path(exchange)))
-        exchange.send(before.get(connection, b"") + own)
-        before[connection] = own
+        connection, own = exchange.request.connection, _of_one_size(_path(exchange))
+        exchange.send(before.get(connection, b"") + way(own))
+        before[connection] = _plain(own) if way is _refused else way(own)
 
     with _portal(script) as (server, portal):
         for path, size in ((FILES[0], None), (FILES[2], len(_of_one_size(FILES[2])))):
             got = io.BytesIO()
-            portal.fetch(path.split("/")[2], path, got.write, expected=Expected(size), limit_s=30)
+            with contextlib.suppress(PermanentError):
+                portal.fetch(
+                    path.split("/")[2], path, got.write, expected=Expected(size), limit_s=30
+                )
 
-            assert got.getvalue() == _of_one_size(path)
+            assert got.getvalue() == (b"" if way is _refused else _of_one_size(path))
     assert server.connections == 2
 
 
