@@ -6,6 +6,8 @@ The shapes of a case are in docs/reference/portal.md.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 from actors.case_file.case_data import case_data, proceedings_of
@@ -53,7 +55,8 @@ def parse_case(body: object, process_number: str) -> CaseListing | None:
         raise TransientError("PORTAL_ERROR", "The portal sent another case.", is_few=True)
     rest = [each for each in answers if not _names_case(each, process_number)]
     found = documents_of(cases, process_number, rest=rest)
-    entries = [_entry(each, process_number, f"#{n}") for n, each in enumerate(found, start=1)]
+    numbers = count(1)
+    entries = [_entry(each, process_number, numbers) for each in found]
     data = case_data(cases, process_number)
     return CaseListing(_case_secrecy(cases), _in_order(joined(entries)), data)
 
@@ -101,7 +104,11 @@ def _case_secrecy(cases: list[dict[str, Any]]) -> int | None:
     return max(known + more) if len(known) == len(levels) else None
 
 
-def _entry(found: Found, process_number: str, fallback_id: str) -> ListedEntry:
+def _entry(found: Found, process_number: str, numbers: Iterator[int]) -> ListedEntry:
+    """Return a document of the listing. One without any identification gets the next number.
+
+    The others do not count, so that a further document changes no number.
+    """
     listed = found.listed
     own_instance = instance_of(listed) if found.is_inherited else ""
     href = raw_text_at(listed, "hrefBinario") or other_href(listed, process_number)
@@ -110,8 +117,7 @@ def _entry(found: Found, process_number: str, fallback_id: str) -> ListedEntry:
     own_id = _plain(raw_text_at(listed, "idOrigem"))
     document = ListedDocument(
         instance=_plain(own_instance or found.instance),
-        # Documents without any identification are numbered.
-        origin_id=own_id or (link_id(path) if path else _plain(found.key) or fallback_id),
+        origin_id=own_id or (link_id(path) if path else _plain(found.key) or f"#{next(numbers)}"),
         name=clean(raw_text_at(listed, "nome")),
         kind=text_at(dict_at(listed, "tipo"), "nome") or text_at(listed, "tipo"),
         sequence=count_at(listed, "sequencia") or 0,

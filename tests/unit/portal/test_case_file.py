@@ -463,6 +463,12 @@ def test_a_document_that_cannot_be_read_among_others_is_one_without_a_link() -> 
     assert len(documents) == 4
 
 
+def test_a_further_document_does_not_change_the_id_of_one_without_any() -> None:
+    for listed in ([_document(1)], [_document(1), _document(2)]):
+        documents = _listing(_case([*listed, {"nome": "x"}])).documents
+        assert [d.origin_id for d in documents if not d.hrefs] == ["#1"]
+
+
 @pytest.mark.parametrize("unread", [None, {}, {"titulo": "x"}, "timeout", 503])
 def test_an_id_whose_document_cannot_be_read_is_one_without_a_link(unread: object) -> None:
     by_id = BY_ID | {"3": unread, "page": {"size": 3}, "total": 3, "next": None}
