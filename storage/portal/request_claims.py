@@ -50,8 +50,8 @@ class ClaimRefusal:
     """A claim that may not begin now. Nothing was changed, except by CASE_BUDGET: the job waits.
 
     `until_time` is the time before which the refusal stays, None if unknown. `reason` is one of
-    BUSY, FULL, LANES, WAITING, ENDED, PAUSED, LOGIN_REFUSED, RATE, AWAY, CASE_BUDGET, LED and
-    NOTHING.
+    BUSY, FULL, LANES, WAITING, ENDED, PAUSED, LOGIN_REFUSED, LOGIN_AWAY, RATE, AWAY, CASE_BUDGET,
+    LED and NOTHING.
     """
 
     scope: RefusedScope

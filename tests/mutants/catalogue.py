@@ -2397,6 +2397,13 @@ _LOGIN = (
         NEIGHBOURS,
     ),
     _mutant(
+        "a login without an answer",
+        "storage/sql/portal/claim.sql",
+        "IF FOUND THEN reason := 'LOGIN_AWAY'; EXIT admission; END IF;",
+        "",
+        "tests/integration/portal/test_request_claims.py",
+    ),
+    _mutant(
         "the client of an open circuit breaker",
         "storage/sql/portal/claim.sql",
         "            AND coalesce(court_row.failing_client, job.client) = job.client;",

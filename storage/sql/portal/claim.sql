@@ -196,6 +196,12 @@ BEGIN
             IF is_of_client THEN scope := 'CLIENT'; END IF;
             reason := 'LOGIN_REFUSED'; EXIT admission;
         END IF;
+        -- No process logs in before that time, and no token is left: a request could not be sent.
+        SELECT next_login_time FROM logins WHERE login_key = _login_key
+            AND failure_count > 0 AND next_login_time > clock_timestamp()
+            AND coalesce(access_expires_time, '-infinity')
+                <= clock_timestamp() + interval '2 seconds' INTO until_time;
+        IF FOUND THEN reason := 'LOGIN_AWAY'; EXIT admission; END IF;
         first_request_time := greatest(clock_timestamp(), portal_row.next_request_time);
         until_time := first_request_time - ahead_s * interval '1 second';
         IF _per_minute IS NOT NULL AND until_time > clock_timestamp() THEN

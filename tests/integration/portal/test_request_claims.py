@@ -222,6 +222,11 @@ def test_a_slot_whose_lease_is_over_is_free(database: Database) -> None:
             (RefusedScope.PORTAL, "LOGIN_REFUSED"),
         ),
         (
+            "INSERT INTO logins (login_key, failure_count, next_login_time)"
+            f" VALUES ('{factories.LOGIN.key}', 1, clock_timestamp() + interval '9 s')",
+            (RefusedScope.PORTAL, "LOGIN_AWAY"),
+        ),
+        (
             "UPDATE documents SET not_before = clock_timestamp() + interval '9 s'",
             (RefusedScope.JOB, "WAITING"),
         ),
@@ -238,6 +243,24 @@ def test_pause_breaker_login_and_waiting_documents_refuse_until_their_time(
     assert isinstance(answer, ClaimRefusal)
     assert answer.until_time is not None
     assert answer.until_time - datetime.now(UTC) < timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("failures", "expires_in"),
+    [(1, "9 s"), (0, "-9 s")],
+    ids=["a token is left", "no login has failed"],
+)
+def test_a_login_that_is_due_later_stops_no_request_with_a_token(
+    database: Database, failures: int, expires_in: str
+) -> None:
+    factories.execute(
+        database,
+        "INSERT INTO logins (login_key, failure_count, next_login_time, access_token,"
+        " access_refresh_time, access_expires_time)"
+        f" VALUES ('{factories.LOGIN.key}', {failures}, clock_timestamp() + interval '9 s', 'x',"
+        f" clock_timestamp(), clock_timestamp() + interval '{expires_in}')",
+    )
+    assert begun(database, factories.listed_job(database, 3))
 
 
 def test_a_slow_start_counts_what_is_at_the_portal(database: Database) -> None:

@@ -113,6 +113,19 @@ def test_slots_courts_and_workers_are_read_with_the_portal(database: Database) -
     assert not scheduler_readings.read_portal(database, factories.LOGIN).workers
 
 
+def test_a_login_without_an_answer_closes_the_portal_until_the_next(database: Database) -> None:
+    factories.execute(
+        database,
+        "INSERT INTO logins (login_key, failure_count, next_login_time)"
+        f" VALUES ('{factories.LOGIN.key}', 1, clock_timestamp() + interval '9 s')",
+    )
+
+    state = scheduler_readings.read_portal(database, factories.LOGIN)
+
+    assert 0 < state.portal["closed_until"] - state.now <= 9
+    assert state.portal["held_clients"] == []
+
+
 def test_one_leads_until_its_lease_is_over_or_given_up(database: Database) -> None:
     one, two = uuid4(), uuid4()
 
