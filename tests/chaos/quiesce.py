@@ -1,4 +1,7 @@
-"""Wait until all started work is done, and report what is not done at the deadline."""
+"""Wait until all started work is done, and report what is not done at the deadline.
+
+A deadline begins anew with each progress, so that a busy machine fails no run.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ JOBS_S = 150.0
 WEBHOOKS_S = 90.0
 LEFTOVERS_S = 60.0
 LOOK_S = 0.5
+# Progress that goes on for so many times the deadline is none.
+MOST_DEADLINES = 4
 # Files of killed workers are swept a minute after they were last written.
 AGE_S = 3_600
 UNTOLD = (pb.WEBHOOK_STATE_WAITING, pb.WEBHOOK_STATE_PENDING)
@@ -59,9 +64,13 @@ def end_mix(
 
 
 def _await(what: str, rest: Callable[[], list[str]], deadline_s: float) -> list[str]:
-    until = time.monotonic() + deadline_s
+    begun = last_progress = time.monotonic()
+    before: list[str] = []
     while left := rest():
-        if time.monotonic() > until:
+        now = time.monotonic()
+        if left != before:
+            before, last_progress = left, now
+        if now > min(last_progress, begun + (MOST_DEADLINES - 1) * deadline_s) + deadline_s:
             shown = [f"not {what} after {deadline_s:.0f} s: {each}" for each in left[:MOST_TOLD]]
             more = len(left) - len(shown)
             return [*shown, *([f"and {more} more"] if more else [])]
