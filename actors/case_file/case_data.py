@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from math import isfinite
 from typing import Any
 
-from actors.case_file.case_documents import instance_of
 from actors.case_file.filed_times import filed_local_time
+from actors.case_file.proceedings import instance_of
 from actors.contents.json_fields import clean, dict_at, raw_text_at, text_at
 from storage.portal.slots import court_of
 

@@ -14,7 +14,8 @@ from actors.case_file.document_lists import SURE_MARKS, Found, listed
 from actors.case_file.links import other_href
 from actors.case_file.mentions import is_mention, referred, unlisted
 from actors.case_file.pages import is_beside_page, is_page_of_more, size_of, stated_documents
-from actors.contents.json_fields import dict_at, raw_text_at, text_at
+from actors.case_file.proceedings import instance_of, is_page_of_proceedings, messages_in
+from actors.contents.json_fields import dict_at, text_at
 from storage.errors import TransientError
 from storage.process_number import digits
 
@@ -24,9 +25,6 @@ _PROCEEDINGS = ("tramitacaoAtual", "tramitacoes")
 _NEAR = (*_PROCEEDINGS, "dadosBasicos", "processo", "content")
 # A case number without its leading zeros still has its year. Smaller numbers are other ids.
 _SMALLEST_NUMBER = 10**12
-# A proceeding has one of these.
-_MARKS = (*("grau", "instancia", "idCodex", _LIST), *("classe", "partes", "movimentos"))
-_INSTANCES = {"PRIMEIRO_GRAU": "G1", "SEGUNDO_GRAU": "G2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,8 @@ class _Reading:
     # Texts, numbers and errors in place of a proceeding, and other parts of the answer without
     # documents.
     messages: int = 0
+    # The identities of the documents that were read from a list.
+    read: set[int] = field(default_factory=set)
     # The most documents that the answer states in a number.
     stated: int = 0
 
@@ -103,7 +103,7 @@ def documents_of(
 def _read_case(reading: _Reading, case: dict[str, Any]) -> None:
     present = instance_of(dict_at(case, "tramitacaoAtual"))
     known = {key: case[key] for key in _PROCEEDINGS if key in case}
-    if any(map(_is_page_of_proceedings, known.values())):
+    if any(map(is_page_of_proceedings, known.values())):
         raise unreadable()
     others = {key: value for key, value in case.items() if key not in known}
     _walk(reading, _Spot(known))
@@ -111,38 +111,7 @@ def _read_case(reading: _Reading, case: dict[str, Any]) -> None:
     reading.has_unread |= not all(map(_is_readable, known.items()))
     # Such a number may be that of another case.
     reading.has_unread |= isinstance(case.get("numeroProcesso"), dict | list | float)
-    reading.messages += sum(map(_is_message, _parts_of(known)))
-
-
-def _parts_of(known: dict[str, Any]) -> list[Any]:
-    """Return the proceedings of a case, each in whatever form it is."""
-    parts = known.values()
-    return [part for each in parts for part in (each if isinstance(each, list) else [each])]
-
-
-def _is_message(part: object) -> bool:
-    """Return whether a text, a number or an error is in place of a proceeding."""
-    return bool(part) and not isinstance(part, list) and not _has_proceeding(part)
-
-
-def _has_proceeding(part: object) -> bool:
-    left = [part]
-    while left:
-        each = left.pop()
-        if _is_proceeding(each):
-            return True
-        left += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
-    return False
-
-
-def _is_page_of_proceedings(value: object) -> bool:
-    if not isinstance(value, dict) or _is_proceeding(value):
-        return False
-    return is_page_of_more(value, size_of(value) or MOST_ENTRIES)
-
-
-def _is_proceeding(value: object) -> bool:
-    return isinstance(value, dict) and any(mark in value for mark in _MARKS)
+    reading.messages += messages_in(known.values())
 
 
 def unreadable() -> TransientError:
@@ -172,7 +141,7 @@ def _walk(reading: _Reading, start: _Spot) -> None:
             reading.messages += before is not None and len(reading.found) > before
         elif isinstance(spot.value, list):
             levels.append((_elements(spot, spot.value), None))
-        elif isinstance(spot.value, dict) and not _is_other_case(reading, spot, spot.value):
+        elif isinstance(spot.value, dict) and not _is_over(reading, spot, spot.value):
             count = len(reading.found) if _is_page(spot, spot.value) else None
             # All fields of an object come before what is in them.
             levels.append((iter(list(_fields(reading, spot, spot.value))), count))
@@ -190,9 +159,12 @@ def _elements(spot: _Spot, values: list[object]) -> Iterator[_Spot]:
             yield _Spot(value, spot.instance, spot.key, spot.is_near, spot.is_proceeding)
 
 
-def _is_other_case(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> bool:
-    """Return whether an object is another case, for example one that depends on this case."""
-    return not spot.is_proceeding and names_other_case(value, reading.process_number)
+def _is_over(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> bool:
+    """Return whether an object is a document that was read, or another case, for example one that
+    depends on this case.
+    """
+    is_other = not spot.is_proceeding and names_other_case(value, reading.process_number)
+    return is_other or id(value) in reading.read
 
 
 def names_other_case(value: dict[str, Any], process_number: str) -> bool:
@@ -247,6 +219,7 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
         if spot.is_near:
             raise unreadable()
         if not (spot.is_attached or documents):
+            yield _Spot(value, spot.instance, is_near=False)
             return
         if all(document for _, document in documents):
             # One without a link shows that attachments are missing.
@@ -254,7 +227,11 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
     for key, document in documents:
         place, is_inherited = reading.places, not spot.is_proceeding
         reading.add(Found(document, place, spot.instance, key, is_inherited))
+        reading.read.add(id(document))
         yield from _inner(spot, document)
+    if not isinstance(value, list) or any(id(each) not in reading.read for each in value):
+        # There may be documents in what is none.
+        yield _Spot(value, spot.instance, is_near=False)
 
 
 def _inner(spot: _Spot, document: dict[str, Any]) -> Iterator[_Spot]:
@@ -264,12 +241,3 @@ def _inner(spot: _Spot, document: dict[str, Any]) -> Iterator[_Spot]:
             yield _Spot({name: item}, spot.instance, is_near=False, is_attached=True)
         elif isinstance(item, dict | list) and name != "arquivo":
             yield _Spot(item, spot.instance, name, is_near=False)
-
-
-def instance_of(proceeding: dict[str, Any]) -> str:
-    """Return the instance that an object names, unchanged, or G and its number."""
-    grade = dict_at(proceeding, "grau")
-    sigla = raw_text_at(grade, "sigla").strip() or raw_text_at(proceeding, "grau").strip()
-    named = raw_text_at(proceeding, "instancia").strip()
-    number = raw_text_at(grade, "numero").strip()
-    return sigla or _INSTANCES.get(named, named) or (f"G{number}" if number else "")

@@ -13,7 +13,6 @@ from typing import Any
 from actors.case_file.case_data import case_data, proceedings_of
 from actors.case_file.case_documents import (
     documents_of,
-    instance_of,
     names_other_case,
     unreadable,
 )
@@ -22,6 +21,7 @@ from actors.case_file.duplicates import ListedEntry, joined, link_id
 from actors.case_file.filed_times import filed_local_time
 from actors.case_file.links import other_href, trusted_href
 from actors.case_file.pages import is_page_of_more
+from actors.case_file.proceedings import instance_of
 from actors.contents.json_fields import (
     clean,
     count_at,

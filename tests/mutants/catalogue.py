@@ -830,9 +830,16 @@ _BYTES = (
     ),
     _mutant(
         "the error in place of a proceeding",
-        "actors/case_file/case_documents.py",
+        "actors/case_file/proceedings.py",
         " and not _has_proceeding(part)\n",
         " and not isinstance(part, dict)\n",
+        CASE_FILE,
+    ),
+    _mutant(
+        "the look for documents in what is none of a list",
+        "actors/case_file/case_documents.py",
+        "any(id(each) not in reading.read for each in value):",
+        "False:",
         CASE_FILE,
     ),
     _mutant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -508,6 +509,32 @@ def test_documents_are_found_wherever_they_stand(case: dict[str, Any]) -> None:
     documents = _listing({"numeroProcesso": NUMBER} | case).documents
     assert [d.origin_id for d in documents] == ["366442001", "366442002"]
     assert [d.hrefs for d in documents] == [(_path(1),), (_path(2),)]
+
+
+_KEYS = ("documentos", "documento", "content", "tramitacoes", "movimentos", "anexos", "x", "7")
+_OTHERS: tuple[Any, ...] = (None, "x", 3, {}, [], {"a": 1})
+_WRAPS: list[Callable[[Any], Any]] = [
+    *((lambda value, key=key: {key: value}) for key in _KEYS),
+    *((lambda value, key=key: {key: value, "pecas": [_document(8)]}) for key in _KEYS),
+    *((lambda value, other=other: [value, other]) for other in _OTHERS),
+    lambda value: [value],
+    lambda value: _document(7, documentos=value),
+]
+
+
+@given(st.lists(st.sampled_from(_WRAPS), max_size=5), st.sampled_from(_KEYS), st.booleans())
+def test_a_document_with_a_link_is_never_lost(
+    wraps: list[Callable[[Any], Any]], key: str, has_others: bool
+) -> None:
+    value: Any = _document(9)
+    for wrap in wraps:
+        value = wrap(value)
+    case = _case([_document(1)] if has_others else []) | {key: value}
+    try:
+        documents = _listing(case).documents
+    except TransientError:
+        return
+    assert any(_path(9) in document.hrefs or document.refused_reason for document in documents)
 
 
 def test_one_document_may_stand_where_a_list_should() -> None:
