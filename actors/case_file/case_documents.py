@@ -191,7 +191,7 @@ def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_
         reading.add(Found(value, reading.places, instance, is_inherited=True))
     else:
         reading.has_unread |= any(mark in value for mark in SURE_MARKS)
-        if not spot.is_near and is_mention(value):
+        if is_mention(value):
             reading.places += 1
             found = Found(value, reading.places, instance, is_inherited=True)
             reading.add(found, is_mentioned=True)

@@ -323,6 +323,9 @@ _WEAK = {"idOrigem": "366442002", "nome": "x"}
             for key in ("anexos", "documentosVinculados")
         ),
         _case([_document(1)], anexos=[{"idOrigem": "366442002", "hrefTexto": "/x/texto"}]),
+        # In places whose `documentos` would be the case's own.
+        *(_case([_document(1)], **{key: [_LINKLESS]}) for key in ("processo", "content")),
+        _case([_document(1)], movimentos=[{"documentos": [[_LINKLESS]]}]),
         _case([_document(1)], movimentos=[{"documento": {"arquivo": {"tamanho": 7}} | _WEAK}]),
         _case([_document(1, documentos=[_LINKLESS])]),
         _case([_document(1, documentos=[_WEAK])]),
@@ -522,11 +525,16 @@ _WRAPS: list[Callable[[Any], Any]] = [
 ]
 
 
-@given(st.lists(st.sampled_from(_WRAPS), max_size=5), st.sampled_from(_KEYS), st.booleans())
-def test_a_document_with_a_link_is_never_lost(
-    wraps: list[Callable[[Any], Any]], key: str, has_others: bool
+@given(
+    st.lists(st.sampled_from(_WRAPS), max_size=5),
+    st.sampled_from(_KEYS),
+    st.booleans(),
+    st.sampled_from([_document(9), _document(9, hrefBinario=...)]),
+)
+def test_no_document_is_lost_wherever_it_stands(
+    wraps: list[Callable[[Any], Any]], key: str, has_others: bool, document: Any
 ) -> None:
-    value: Any = _document(9)
+    value = document
     for wrap in wraps:
         value = wrap(value)
     case = _case([_document(1)] if has_others else []) | {key: value}
@@ -534,7 +542,7 @@ def test_a_document_with_a_link_is_never_lost(
         documents = _listing(case).documents
     except TransientError:
         return
-    assert any(_path(9) in document.hrefs or document.refused_reason for document in documents)
+    assert any(_path(9) in each.hrefs or each.refused_reason for each in documents)
 
 
 def test_one_document_may_stand_where_a_list_should() -> None:
