@@ -13,8 +13,9 @@ from actors.webhook.webhook_client import Answer, DeliveryError, WebhookClient
 from storage.clients.webhook_secrets import WebhookSecrets
 from storage.telemetry.signals import HTTP_STATUS, NOOP_SIGNALS, SIZE_BYTES, Signals
 
-# An attempt takes at most 15 s. Its lease must last longer.
-LEASE_S = 30.0
+# Longer than an attempt, which takes at most 15 s. A repeat after the loss of a notifier waits for
+# its end.
+LEASE_S = 25.0
 GONE = 410
 # Such an attempt is repeated on the schedule: an operator may add a secret meanwhile.
 UNSIGNED = "The client has no secret that signs its webhooks."
