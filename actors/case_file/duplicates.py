@@ -92,7 +92,9 @@ class _Groups:
             ]
             if len(surer) == 1:
                 return surer[0]
-        return fitting[0] if len(fitting) == 1 else None
+        # Without an id, only the link identifies an entry, and all of these groups have it.
+        is_any = len(fitting) == 1 or not entry.has_own_id
+        return min(fitting, default=None) if is_any else None
 
     def _candidates(self, entry: ListedEntry) -> set[int]:
         found = (self._by_mark.get(mark, []) for mark in _marks(entry))

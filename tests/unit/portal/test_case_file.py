@@ -904,6 +904,13 @@ def test_no_document_is_lost(documents: list[dict[str, Any]]) -> None:
     assert len(keys) >= len(unidentified)
 
 
+def test_entries_of_one_link_without_an_id_are_one_document_also_if_two_ids_share_it() -> None:
+    ids: list[object] = ["a", "b", ..., ...]
+    listed = [_document(1, idOrigem=own_id, arquivo=...) for own_id in ids]
+    keys = [(d.instance, d.origin_id) for d in _listing(_case(listed)).documents]
+    assert keys == [("G1", "a"), ("G1", "b")]
+
+
 def test_a_case_of_too_many_documents_is_refused_for_good() -> None:
     case = {"tramitacaoAtual": {"documentos": [{"nome": 0}] * (MOST_ENTRIES + 1)}}
     with pytest.raises(ListingTooLarge, match="100,000 documents") as refused:
