@@ -2233,8 +2233,8 @@ _GUEST = (
     _mutant(
         "that a scope which stays full is tried by one proposal at a time",
         "actors/scheduler/policy/backoff.py",
-        "if known.most is None or known.delay_s <= TRIED_ALONE_S:\n            return",
-        "if True:\n            return",
+        "known.delay_s <= TRIED_ALONE_S:\n            return math.inf\n",
+        "True:\n            return math.inf\n",
         "tests/unit/scheduler/test_backoff.py",
     ),
     _mutant(
