@@ -22,7 +22,7 @@ FILE_FAULT_TITLES = {
     "short-of-tamanho": "one file: whole, but shorter than tamanho for good",
     "no-eof": "one file, no arquivo: a PDF without %%EOF for good",
     "no-length-cut": "one file: cut, no Content-Length, for good",
-    "gzip": "one file: Content-Encoding gzip",
+    "gzip": "one file: Content-Encoding gzip, and good",
     "chunked": "one file: chunked, and good",
     "chunked-cut": "one file: chunked and cut for good",
     "redirect": "one file: a redirect to another host",
