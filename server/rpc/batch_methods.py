@@ -174,7 +174,7 @@ class BatchMethods(ServiceBase):
         return jobs | {UUID(job.job_id): job for job in made}
 
     def _views(self, job_ids: set[UUID]) -> dict[UUID, JobView]:
-        with self._parts.database.autocommit() as transaction:
+        with self._parts.database.snapshot() as transaction:
             return job_queries.views(transaction, job_ids, are_short=True)
 
     async def GetBatch(self, request: pb.GetBatchRequest, context: Context) -> pb.GetBatchResponse:

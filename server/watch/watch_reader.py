@@ -98,7 +98,7 @@ class WatchReader:
 
 
 def _owned(database: Database, job_ids: Collection[UUID]) -> Mapping[UUID, OwnedJob]:
-    with database.transaction() as transaction:
+    with database.snapshot() as transaction:
         views = job_queries.views(transaction, job_ids)
     return {i: OwnedJob(view.job.client, message_of(view)) for i, view in views.items()}
 

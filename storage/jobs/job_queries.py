@@ -95,7 +95,7 @@ def newest(database: Database, client: str, process_number: str) -> JobView:
 
 
 def _first(database: Database, query: Any, name: object) -> JobView:
-    with database.autocommit() as transaction:
+    with database.snapshot() as transaction:
         job = transaction.fetch_one(query)
         if job is None:
             raise NotFound("job", str(name))
@@ -144,7 +144,7 @@ def page(database: Database, wanted: JobFilter, size: int) -> tuple[list[JobView
         ["-create_time", "-job_id"],
         ["selections"],
     )
-    with database.autocommit() as transaction:
+    with database.snapshot() as transaction:
         rows = transaction.fetch(first)
         shown = rows[:size]
         views = _views(transaction, [JobRecord.of(row) for row in shown])

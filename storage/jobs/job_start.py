@@ -284,7 +284,7 @@ def _read(
 ) -> dict[int, JobView]:
     if not job_ids:
         return {}
-    with database.autocommit() as transaction:
+    with database.snapshot() as transaction:
         views = job_queries.views(transaction, set(job_ids.values()), are_short=are_short)
     return {place: views[job_id] for place, job_id in job_ids.items()}
 

@@ -27,7 +27,8 @@ def read_changes(
 
     `clients`: the client of each job; jobs of other clients are left out.
     """
-    with database.autocommit() as transaction:
+    # Otherwise a job could have a webhook of a later revision.
+    with database.snapshot() as transaction:
         views = job_queries.views(transaction, after)
         if clients is not None:
             views = {i: view for i, view in views.items() if view.job.client == clients[i]}

@@ -13,7 +13,10 @@ import peewee
 import psycopg2.extensions
 import psycopg2.extras
 from playhouse.pool import MaxConnectionsExceeded
-from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED
+from psycopg2.extensions import (
+    ISOLATION_LEVEL_READ_COMMITTED,
+    ISOLATION_LEVEL_REPEATABLE_READ,
+)
 
 from storage.errors import RowsLocked, ServiceUnavailable
 from storage.event_counters import OnCount
@@ -185,22 +188,27 @@ class Database:
         Raises ServiceUnavailable if PostgreSQL is unavailable. If that happens at COMMIT, the work
         may or may not be stored: every caller must be safe to repeat.
         """
-        with (
-            self._asking(),
-            self._db.connection_context(),
-            # Whatever is set for the role or for the database.
-            self._db.atomic(ISOLATION_LEVEL_READ_COMMITTED),
-        ):
-            transaction = Transaction(self._db)
+        # Whatever is set for the role or for the database.
+        with self._isolated(ISOLATION_LEVEL_READ_COMMITTED) as transaction:
             yield transaction
         self._publish(transaction)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """Open a transaction whose readings all see the rows as they were at its first one."""
+        with self._isolated(ISOLATION_LEVEL_REPEATABLE_READ) as transaction:
+            yield transaction
+
+    @contextmanager
+    def _isolated(self, level: int) -> Iterator[Transaction]:
+        with self._asking(), self._db.connection_context(), self._db.atomic(level):
+            yield Transaction(self._db)
 
     @contextmanager
     def autocommit(self) -> Iterator[Transaction]:
         """Open a connection without BEGIN and COMMIT: each statement is a transaction by itself.
 
-        This saves two round trips, for one statement or for several readings. A transaction would
-        give readings no common snapshot either: PostgreSQL's default is READ COMMITTED.
+        This saves two round trips, for one statement or for readings that need no common snapshot.
         """
         with self._asking(), self._db.connection_context():
             transaction = Transaction(self._db)

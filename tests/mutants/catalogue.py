@@ -608,6 +608,13 @@ _ONCE = (
         "tests/integration/postgres/test_session_settings.py",
     ),
     _mutant(
+        "that the readings of one answer see the same rows",
+        "storage/postgres/database.py",
+        "self._isolated(ISOLATION_LEVEL_REPEATABLE_READ)",
+        "self._isolated(ISOLATION_LEVEL_READ_COMMITTED)",
+        DATABASE,
+    ),
+    _mutant(
         "that sessions with a former primary are closed",
         "storage/postgres/database.py",
         "                self._leave_standby()\n",

@@ -42,6 +42,21 @@ def test_a_connection_that_was_cut_while_idle_is_replaced(
         assert transaction.only("SELECT pg_backend_pid() AS pid")["pid"] != pid
 
 
+def test_the_readings_of_a_snapshot_see_no_later_change(database: Database) -> None:
+    count = "SELECT count(*) AS found FROM logins"
+
+    def add() -> None:
+        with database.transaction() as transaction:
+            transaction.only("INSERT INTO logins (login_key) VALUES ('a') RETURNING 1 AS made")
+
+    with ThreadPoolExecutor(1) as pool, database.snapshot() as reading:
+        assert reading.only(count)["found"] == 0
+        pool.submit(add).result(DEADLINE_S)
+        assert reading.only(count)["found"] == 0
+    with database.snapshot() as reading:
+        assert reading.only(count)["found"] == 1
+
+
 def test_a_wait_for_a_connection_is_counted_and_so_are_those_in_use(database_url: str) -> None:
     use: dict[str, float] = defaultdict(float)
 

@@ -42,11 +42,11 @@ class Counted(Database):
         self.gate = threading.Event()
 
     @contextmanager
-    def autocommit(self) -> Iterator[Transaction]:
+    def snapshot(self) -> Iterator[Transaction]:
         """Count a reading."""
         self.readings += 1
         assert self.gate.wait(DEADLINE_S)
-        with super().autocommit() as transaction:
+        with super().snapshot() as transaction:
             yield transaction
 
 
