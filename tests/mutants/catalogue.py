@@ -2261,8 +2261,15 @@ _GUEST = (
     _mutant(
         "that a locked job which goes on ends the turns of the others",
         "actors/scheduler/policy/backoff.py",
-        "            return self._end_turns(now)\n",
+        "            return self._end_turns()\n",
         "            pass\n",
+        "tests/unit/scheduler/test_backoff.py",
+    ),
+    _mutant(
+        "that a job which has ended takes no turn",
+        "actors/scheduler/policy/scheduler_state.py",
+        "                self.backoff.lift((RefusedScope.JOB, hint.job_id))\n",
+        "",
         "tests/unit/scheduler/test_backoff.py",
     ),
     _mutant(

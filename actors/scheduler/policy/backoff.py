@@ -46,8 +46,9 @@ class Backoff:
     def __init__(self) -> None:
         self._refusals: dict[Hashable, _Refusal] = {}
         self._ends: list[float] = []
-        # Jobs with the longest delay take turns, so that many cost no more than one does.
-        self._last_turn_at = 0.0
+        # Jobs with the longest delay take turns, so that many cost no more than one does. With each
+        # scope that waits, the end of its block.
+        self._turns: dict[Hashable, float] = {}
 
     def refuse(
         self,
@@ -87,9 +88,19 @@ class Backoff:
             delay_s = min(MAX_DELAY_S, (1 if is_same_burst else 2) * known.delay_s)
         until = now + delay_s
         if delay_s == MAX_DELAY_S and is_of_job(scope):
-            until = self._last_turn_at = max(until, self._last_turn_at + MAX_DELAY_S)
+            until = self._turns[scope] = self._next_turn_at(scope, now)
         until = max(until, known.until) if known else until
         return self._note(scope, _Refusal(until, delay_s, now, False, in_use))
+
+    def _next_turn_at(self, scope: Hashable, now: float) -> float:
+        """Return when the next turn is free. Jobs that ended or went on have none any more."""
+        self._turns = {
+            other: until
+            for other, until in self._turns.items()
+            if until > now and other in self._refusals and other != scope
+        }
+        last = min(max(self._turns.values(), default=now), now + len(self._turns) * MAX_DELAY_S)
+        return last + MAX_DELAY_S
 
     def _note(self, scope: Hashable, refusal: _Refusal) -> float:
         self._refusals[scope] = refusal
@@ -111,7 +122,7 @@ class Backoff:
         if known is None or (known.most is not None and in_use <= known.most):
             return set()
         if known.most == 0 and is_of_job(scope) and known.delay_s == MAX_DELAY_S:
-            return self._end_turns(now)
+            return self._end_turns()
         known.delay_s /= 2
         if known.most is None or known.delay_s <= TRIED_ALONE_S:
             known.delay_s = 0.0
@@ -122,9 +133,8 @@ class Backoff:
             self._note(scope, replace(known, until=now + known.delay_s))
         return set()
 
-    def _end_turns(self, now: float) -> set[UUID]:
+    def _end_turns(self) -> set[UUID]:
         """Let every job that waits for its turn be tried: a cause that they share may be gone."""
-        self._last_turn_at = now
         waiting = {
             scope
             for scope, refusal in self._refusals.items()

@@ -106,6 +106,7 @@ class SchedulerState:
             case JobWanted():
                 self._want(hint, now)
             case JobEnded():
+                self.backoff.lift((RefusedScope.JOB, hint.job_id))
                 self.refresh(self.runs.end_job(hint.job_id, now), now)
             case SliceBegun():
                 self._begin(hint, now)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
+from actors.hints.hints import JobEnded
+from actors.scheduler.policy.backoff import MAX_DELAY_S, Backoff
+from actors.scheduler.policy.scheduler_state import SchedulerState
 from storage.portal.outcomes import RefusedScope
 from storage.portal.slots import Limits
 from tests.simulation.simulated_rows import Arrival
@@ -84,3 +88,25 @@ def test_locked_jobs_take_turns_and_all_go_on_when_one_does() -> None:
     # Then the first that goes on ends the turns of the others
     simulation.run(until=unlocked_at + 2)
     assert len({job_id for _, job_id in simulation.began}) == JOBS
+
+
+def _refused_for_long(backoff: Backoff, job: int, now: float) -> float:
+    """Refuse a job until its delay is the longest one. Return the seconds until its turn."""
+    scope = (RefusedScope.JOB, UUID(int=job))
+    until = now
+    while until - now < MAX_DELAY_S:
+        now = until
+        until = backoff.refuse(scope, now, until=None, proposed_at=now, in_use=2)
+    return until - now
+
+
+def test_jobs_that_ended_take_no_turns() -> None:
+    # Given a scheduler with more lanes than its workers, and more short jobs than turns
+    state = SchedulerState(Limits(at_once=100, per_court=100, lanes=5))
+    for job in range(500):
+        now = 0.2 * job
+        _refused_for_long(state.backoff, job, now)
+        if job >= 10:
+            state.receive(JobEnded(UUID(int=job - 10)), now)
+    # Then the next job waits for the turns of the jobs that run
+    assert _refused_for_long(state.backoff, 500, 100.0) <= (11 + 1) * MAX_DELAY_S
