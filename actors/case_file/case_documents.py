@@ -6,13 +6,13 @@ Two places are known, and courts use others. Unreadable content never counts as 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.case_file.case_limits import MOST_ENTRIES, ListingTooLarge
 from actors.case_file.document_lists import SURE_MARKS, Found, listed
 from actors.case_file.links import other_href
-from actors.case_file.mentions import is_mention, referred, unlisted
+from actors.case_file.mentions import is_mention, is_person, referred, unlisted
 from actors.case_file.pages import is_beside_page, is_page_of_more, size_of, stated_documents
 from actors.case_file.proceedings import instance_of, is_page_of_proceedings, messages_in
 from actors.contents.json_fields import dict_at, text_at
@@ -31,7 +31,8 @@ _SMALLEST_NUMBER = 10**12
 class _Spot:
     """A value of the answer, with what the path to it shows.
 
-    `is_near`: its `documentos` is the case's own; `is_attached`: it is that of a document.
+    `is_near`: its `documentos` is the case's own; `is_attached`: it is that of a document;
+    `is_personal`: it is a part of a person.
     """
 
     value: object
@@ -40,6 +41,7 @@ class _Spot:
     is_near: bool = True
     is_proceeding: bool = False
     is_attached: bool = False
+    is_personal: bool = False
 
 
 @dataclass
@@ -93,6 +95,7 @@ def documents_of(
         raise unreadable()
     if reading.mentioned:
         reading.found += unlisted(reading.mentioned, reading.found)
+        is_less = len(reading.found) < reading.stated
     for _ in range(reading.messages or is_less):
         # Documents are missing. One without a link shows that.
         reading.places += 1
@@ -156,7 +159,7 @@ def _is_page(spot: _Spot, value: dict[str, Any]) -> bool:
 def _elements(spot: _Spot, values: list[object]) -> Iterator[_Spot]:
     for value in values:
         if isinstance(value, dict | list) and value:
-            yield _Spot(value, spot.instance, spot.key, spot.is_near, spot.is_proceeding)
+            yield replace(spot, value=value, is_attached=False)
 
 
 def _is_over(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> bool:
@@ -178,8 +181,9 @@ def names_other_case(value: dict[str, Any], process_number: str) -> bool:
 def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_Spot]:
     """Yield the fields of an object that is no document; read its `documentos` on the way."""
     instance = instance_of(value) or spot.instance
-    place = (spot.key, spot.is_near, spot.is_proceeding, spot.is_attached)
-    own = _Spot(value, instance, *place)
+    # Parties stand in proceedings, which may have such a field themselves.
+    is_personal = spot.is_personal or (not spot.is_near and is_person(spot.key, value))
+    own = replace(spot, value=value, instance=instance, is_personal=is_personal)
     own_list = value.get(_LIST)
     size = len(own_list) if isinstance(own_list, list) else None
     if spot.is_near and is_beside_page(value, size):
@@ -200,7 +204,8 @@ def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_
             yield from _read_list(reading, own, item)
         elif isinstance(item, dict | list) and item:
             is_near = spot.is_near and key in _NEAR
-            yield _Spot(item, instance, key, is_near, is_near and key in _PROCEEDINGS)
+            is_proceeding = is_near and key in _PROCEEDINGS
+            yield _Spot(item, instance, key, is_near, is_proceeding, is_personal=is_personal)
 
 
 def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]:
@@ -210,7 +215,8 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
     if value in (None, [], {}):
         return
     documents = [*listed(value, is_near=spot.is_near or spot.is_attached)]
-    for key, each in () if spot.is_near or spot.is_attached else referred(value):
+    has_no_references = spot.is_near or spot.is_attached or spot.is_personal
+    for key, each in () if has_no_references else referred(value):
         found = Found(each, reading.places, spot.instance, key, is_inherited=True)
         reading.add(found, is_mentioned=True)
     is_all = not is_page_of_more(value, len(documents))
@@ -219,7 +225,7 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
         if spot.is_near:
             raise unreadable()
         if not (spot.is_attached or documents):
-            yield _Spot(value, spot.instance, is_near=False)
+            yield _Spot(value, spot.instance, is_near=False, is_personal=spot.is_personal)
             return
         if all(document for _, document in documents):
             # One without a link shows that attachments are missing.
@@ -231,7 +237,7 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
         yield from _inner(spot, document)
     if not isinstance(value, list) or any(id(each) not in reading.read for each in value):
         # There may be documents in what is none.
-        yield _Spot(value, spot.instance, is_near=False)
+        yield _Spot(value, spot.instance, is_near=False, is_personal=spot.is_personal)
 
 
 def _inner(spot: _Spot, document: dict[str, Any]) -> Iterator[_Spot]:

@@ -6,6 +6,7 @@ lacks, so it becomes a document without a link: the case is not whole without it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,8 +19,14 @@ _Sizes = dict[str, set[int | None]]  # by mark
 
 # Courts refer to a document by one of these.
 _IDS = ("idOrigem", "idCodex", "idDocumento", "id", "uuid")
-# An identity card of a party has one of these, and also stands in a `documentos`.
+# An identity card of a person has one of these, and also stands in a `documentos`.
 _CARD = ("numero", "codigoDocumento", "emissorDocumento")
+# What has one of these, or stands in a field of this name, is a person.
+_PERSON = ("tipoPessoa", "polo", "representantes")
+_PERSONS = re.compile(
+    r"(?:partes?|pessoas?|polos?|participantes?|representantes?|advogad[oa]s?|procurador(?:es)?"
+    r"|interessad[oa]s?|usuarios?|magistrad[oa]s?)(?:[A-Z_]\w*)?"
+)
 
 
 def is_mention(value: Json) -> bool:
@@ -34,8 +41,16 @@ def is_mention(value: Json) -> bool:
     return bool(value.get("dataHoraJuntada") and is_identified)
 
 
+def is_person(key: str, value: Json) -> bool:
+    """Return whether an object is a person, for example a party. `key`: its field."""
+    return _PERSONS.fullmatch(key) is not None or any(mark in value for mark in _PERSON)
+
+
 def referred(value: object) -> Iterator[tuple[str, Json]]:
-    """Yield what refers to a document in a `documentos` outside the case's own lists, by its id."""
+    """Yield what refers to a document in a `documentos` outside the case's own lists, by its id.
+
+    The `documentos` of a person are none of these: the ids are those of identity cards.
+    """
     for each in value if isinstance(value, list) else ():
         reference = each if isinstance(each, dict) else {"id": each}
         ids = _ids(reference)

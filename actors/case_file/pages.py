@@ -13,8 +13,11 @@ from typing import Any
 from actors.contents.json_fields import count_at
 
 _IS_LAST = frozenset({"last", "islast", "ultima", "islastpage", "ultimapagina"})
+# Not `possuiMaisDeUmaParte` and `temProximaAudiencia`.
 _HAS_MORE = re.compile(
-    r"has(?:next|more)\w*|(?:tem|possui)(?:mais|proxim)\w*|more|(?:is)?truncated|incomplete"
+    r"has(?:next|more)\w*|more|(?:is)?truncated|incomplete"
+    r"|(?:tem|possui)(?:mais|proxim[ao]s?)"
+    r"(?:paginas?|registros?|itens|resultados?|elementos?|entradas?|dados|documentos?)?"
 )
 _NEXT = re.compile(
     r"(?:next|proxim[ao])(?:page|pagina|cursor|token|pagetoken|link|url|href|offset)?"

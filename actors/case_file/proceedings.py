@@ -10,7 +10,10 @@ from actors.case_file.pages import is_page_of_more, size_of
 from actors.contents.json_fields import dict_at, raw_text_at
 
 # A proceeding has one of these.
-_MARKS = ("grau", "instancia", "idCodex", "documentos", "classe", "partes", "movimentos")
+_MARKS = (
+    *("grau", "instancia", "idCodex", "documentos", "classe", "assunto", "partes", "movimentos"),
+    *("ultimoMovimento", "distribuicao", "orgaoJulgador", "dataHoraAjuizamento", "valorAcao"),
+)
 _INSTANCES = {"PRIMEIRO_GRAU": "G1", "SEGUNDO_GRAU": "G2"}
 
 

@@ -231,7 +231,12 @@ def test_a_page_may_be_stated_beside_its_list(extra: dict[str, Any]) -> None:
 def test_what_only_looks_like_a_page_is_all() -> None:
     other = {"totalPages": 1, "quantidadePaginas": 80, "totalElements": 2, "ultima": False}
     documents = {"documentos": [_document(1), _document(2)]}
-    for proceeding in (documents | other, documents | {"proximaAudiencia": {"total": 9}}):
+    words = {"possuiMaisDeUmaParte": True, "temProximaAudiencia": True}
+    for proceeding in (
+        documents | other,
+        documents | words,
+        documents | {"proximaAudiencia": {"total": 9}},
+    ):
         assert len(_listing({"tramitacaoAtual": proceeding}).documents) == 2
 
 
@@ -396,6 +401,10 @@ def test_fewer_documents_than_the_answer_states_are_not_all(name: str) -> None:
     assert [d.refused_reason for d in documents].count("NO_LINK") == 1
     assert len(documents) == 3
     assert len(_listing(_case([_document(1), _document(2)], **{name: 2})).documents) == 2
+    # A document that the answer mentions without a link is one of those.
+    mention = {"idOrigem": "9", "nome": "x.pdf"}
+    documents = _listing(_case([_document(1)], movimentos=[mention], **{name: 2})).documents
+    assert [d.origin_id for d in documents if d.refused_reason] == ["9"]
     assert _is_unreadable(_case([], **{name: 3}))
     assert _listing(_case([], **{name: 0})).documents == ()
 
@@ -437,6 +446,28 @@ def test_a_reference_to_a_document_that_is_not_listed_is_one_without_a_link(
 def test_what_refers_to_a_listed_document_or_to_none_is_no_document(reference: object) -> None:
     case = _case([_document(1)], partes=[{"documentos": [reference]}])
     assert len(_listing(case).documents) == 1
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        {"id": 7, "tipo": "CPF", "valor": "123.456.789-09"},
+        {"id": 7, "numeroDocumento": "1", "tipoDocumento": {"id": 1, "nome": "RG"}},
+        {"idCodex": 7, "numero": None, "orgaoExpedidor": "SSP"},
+        *("12345678909", 12345678909),
+    ],
+)
+def test_the_identity_cards_of_a_person_are_no_documents(card: object) -> None:
+    person = {"nome": "x", "documentos": [card]}
+    for fields in (
+        *({"partes": [person]}, {"partes": [{"pessoa": {"dados": person}}]}),
+        *({"partes": [{"nome": "y", "representantes": [person]}]}, {"poloAtivo": person}),
+        {"x": [person | {"tipoPessoa": "FISICA"}]},
+    ):
+        assert len(_listing(_case([_document(1)], **fields)).documents) == 1
+        # A document with a link is one also there.
+        linked = json.loads(json.dumps(fields).replace(json.dumps(card), json.dumps(_document(2))))
+        assert len(_listing(_case([_document(1)], **linked)).documents) == 2
 
 
 def test_an_attachment_with_an_id_and_the_name_of_a_file_is_a_document_without_a_link() -> None:
