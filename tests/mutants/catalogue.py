@@ -2273,6 +2273,13 @@ _GUEST = (
         "tests/unit/scheduler/test_backoff.py",
     ),
     _mutant(
+        "that a job which is refused while it waits keeps its turn",
+        "actors/scheduler/policy/backoff.py",
+        "        if scope not in self._turns:\n",
+        "        if True:\n",
+        "tests/unit/scheduler/test_backoff.py",
+    ),
+    _mutant(
         "that a worker without room goes on with no document after a listing",
         "actors/pipeline/worker.py",
         " or self.slices.spool.trouble()",

@@ -81,26 +81,35 @@ class Backoff:
                 in_use = min(known.most, in_use)
         delay_s = FIRST_DELAY_S
         if known and known.delay_s:
-            is_same_burst = proposed_at < known.refused_at
+            is_same_burst = proposed_at <= known.refused_at
             if is_same_burst and known.until > now:
                 known.most = in_use
                 return known.until
             delay_s = min(MAX_DELAY_S, (1 if is_same_burst else 2) * known.delay_s)
         until = now + delay_s
         if delay_s == MAX_DELAY_S and is_of_job(scope):
-            until = self._turns[scope] = self._next_turn_at(scope, now)
+            until = self._turn_of(scope, now)
         until = max(until, known.until) if known else until
         return self._note(scope, _Refusal(until, delay_s, now, False, in_use))
 
-    def _next_turn_at(self, scope: Hashable, now: float) -> float:
-        """Return when the next turn is free. Jobs that ended or went on have none any more."""
+    def _turn_of(self, scope: Hashable, now: float) -> float:
+        """Return when a job has its turn: the one that it waits for, else the first that is free.
+
+        Jobs that ended or went on have none any more.
+        """
         self._turns = {
             other: until
             for other, until in self._turns.items()
-            if until > now and other in self._refusals and other != scope
+            if until > now and other in self._refusals
         }
-        last = min(max(self._turns.values(), default=now), now + len(self._turns) * MAX_DELAY_S)
-        return last + MAX_DELAY_S
+        if scope not in self._turns:
+            turn_at = now + MAX_DELAY_S
+            for until in sorted(self._turns.values()):
+                if until >= turn_at + MAX_DELAY_S:
+                    break
+                turn_at = max(turn_at, until + MAX_DELAY_S)
+            self._turns[scope] = turn_at
+        return self._turns[scope]
 
     def _note(self, scope: Hashable, refusal: _Refusal) -> float:
         self._refusals[scope] = refusal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -90,14 +91,14 @@ def test_locked_jobs_take_turns_and_all_go_on_when_one_does() -> None:
     assert len({job_id for _, job_id in simulation.began}) == JOBS
 
 
-def _refused_for_long(backoff: Backoff, job: int, now: float) -> float:
-    """Refuse a job until its delay is the longest one. Return the seconds until its turn."""
+def _wait_for_turn(backoff: Backoff, job: int, now: float) -> float:
+    """Refuse a job until its delay is the longest one. Return the time of its turn."""
     scope = (RefusedScope.JOB, UUID(int=job))
     until = now
     while until - now < MAX_DELAY_S:
         now = until
-        until = backoff.refuse(scope, now, until=None, proposed_at=now, in_use=2)
-    return until - now
+        until = backoff.refuse(scope, now, until=None, proposed_at=now - 0.01, in_use=2)
+    return until
 
 
 def test_jobs_that_ended_take_no_turns() -> None:
@@ -105,8 +106,21 @@ def test_jobs_that_ended_take_no_turns() -> None:
     state = SchedulerState(Limits(at_once=100, per_court=100, lanes=5))
     for job in range(500):
         now = 0.2 * job
-        _refused_for_long(state.backoff, job, now)
+        _wait_for_turn(state.backoff, job, now)
         if job >= 10:
             state.receive(JobEnded(UUID(int=job - 10)), now)
     # Then the next job waits for the turns of the jobs that run
-    assert _refused_for_long(state.backoff, 500, 100.0) <= (11 + 1) * MAX_DELAY_S
+    assert _wait_for_turn(state.backoff, 500, 100.0) <= 100 + (11 + 3) * MAX_DELAY_S
+
+
+def test_a_job_keeps_its_turn_and_a_free_turn_is_taken() -> None:
+    backoff = Backoff()
+    turns = [_wait_for_turn(backoff, job, 0) for job in range(10)]
+    scopes = [(RefusedScope.JOB, UUID(int=job)) for job in range(10)]
+    assert [b - a for a, b in pairwise(turns)] == pytest.approx([MAX_DELAY_S] * 9)
+    # Another of its proposals is refused while it waits
+    backoff.refuse(scopes[4], 2.5, until=None, proposed_at=2.4, in_use=0)
+    assert backoff.ends_at(scopes[4], 2.5) == turns[4]
+    # The turn of a job that goes on is free
+    backoff.lift(scopes[6])
+    assert _wait_for_turn(backoff, 10, 2.5) == pytest.approx(turns[6])
