@@ -49,7 +49,9 @@ def chunks(
     Only errors of reading are translated, not those of the caller between two pieces.
     """
     # A coding has its own checksum, and a server that added it may have left the digest as it was.
-    digests = StatedDigests({} if content_codings(response.headers) else response.headers)
+    # So may one that replaced an answer by a refusal.
+    is_own = not content_codings(response.headers) and response.status_code < 300
+    digests = StatedDigests(response.headers if is_own else {})
     pieces = response.raw.stream(_CHUNK_BYTES, decode_content=False)
     while True:
         with translated(deadline, cut_reason):

@@ -821,6 +821,11 @@ def test_an_answer_with_another_digest_than_it_states_is_not_whole() -> None:
     with _raw(_sends(_answer("200 OK", _CASE, field))) as (_, client):
         error = _error(lambda: client.list_case(NUMBER, 30))
         assert error.reason == "PORTAL_UNAVAILABLE"
+    # What replaced the file may have kept its digest.
+    with _raw(_sends(_answer("403 No", b"{}", field))) as (_, client):
+        assert _error(partial(_raw_fetch, client)).reason == "NO_ACCESS"
+    with _raw(_sends(_answer("401 No", b"n\xe3o possui acesso ao processo", field))) as (_, client):
+        assert _error(partial(_raw_fetch, client)).reason == "NO_ACCESS"
 
 
 @pytest.mark.parametrize("status", ["202 Accepted", "423 Locked", "500 No", "503 No"])

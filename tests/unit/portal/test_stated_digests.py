@@ -40,9 +40,33 @@ def test_a_stated_digest_is_compared(field: str, form: str, name: str) -> None:
 
 
 def test_each_of_several_digests_counts() -> None:
-    stated = [_text("sha256", BODY), _text("sha256", b"")]
+    stated = [_text("sha256", BODY), _text("sha256", b"x")]
     assert not _agree(("Digest", f"sha-256={stated[0]}, sha-256={stated[1]}"))
-    assert not _agree(("Digest", f"sha-256={stated[0]}"), ("Content-MD5", _text("md5", b"")))
+    assert not _agree(("Digest", f"sha-256={stated[0]}"), ("Content-MD5", _text("md5", b"x")))
+
+
+def test_a_digest_of_no_bytes_is_ignored() -> None:
+    assert _agree(("Content-MD5", _text("md5", b"")), ("Digest", f"sha-256={_text('sha256', b'')}"))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name"),
+    [("md5", "md5"), ("sha", "sha1"), ("sha-256", "sha256"), ("sha-512", "sha512")],
+)
+def test_a_digest_of_another_form_is_ignored(algorithm: str, name: str) -> None:
+    other = hashlib.new(name, b"x")
+    standard = _text(name, b"x")
+    forms = [
+        *(other.hexdigest(), other.hexdigest().upper(), standard.rstrip("="), f"W/{standard}"),
+        base64.b64encode(other.hexdigest().encode()).decode(),
+        standard.replace(standard[5], "-"),
+    ]
+    for text in forms:
+        for form in ("{}={}", '{}="{}"', "{}=:{}:"):
+            assert _agree(("Digest", form.format(algorithm, text)))
+            assert _agree(("Repr-Digest", form.format(algorithm, text)))
+        assert name != "md5" or _agree(("Content-MD5", text))
+    assert _agree(("Digest", f"id-{algorithm}={standard}, unixsum=1, {algorithm}-x={standard}"))
 
 
 @pytest.mark.parametrize(
