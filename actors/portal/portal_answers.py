@@ -17,6 +17,8 @@ from actors.contents.json_fields import mime_type
 from actors.resilience.retry import seconds_until
 from storage.errors import AttemptError, PermanentError, TooFast, TransientError
 
+# A longer time that the portal names is cut to this. storage/portal/throttle.py caps the pause of
+# all requests by itself: CAP_S.
 RETRY_AFTER_CAP_S = 300.0
 # The reason of a 401 that the token may have caused.
 CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"

@@ -18,6 +18,8 @@ from storage.portal.outcomes import FailureEffect
 from storage.portal.slots import PORTAL
 from storage.postgres.database import Transaction
 
+# No pause is longer. actors/portal/portal_answers.py has the same limit for the times that the
+# portal names: RETRY_AFTER_CAP_S.
 CAP_S = 300.0
 # Added to the requested pause, so that not all requests begin again at the same time.
 SPREAD = 0.1
