@@ -1,4 +1,9 @@
-"""Refused scopes: what of each may be proposed until when, and the jobs that wait."""
+"""Refused scopes: how much of each may be proposed, until when, and the jobs that wait for it.
+
+A scope is what a claim was refused for: the portal, a court, a client, a case, a job or a budget.
+It is a `RefusedScope` alone, or a tuple that begins with one and names the court, client, case or
+job.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +32,11 @@ OF_CLIENT = (RefusedScope.CLIENT, RefusedScope.CLIENT_COURT)
 
 @dataclass(slots=True)
 class _Refusal:
-    """`most`: slots that the scope had in use; None if nothing of it may begin before `until`."""
+    """The last refusal of a scope. Times are seconds.
+
+    `most`: how many slots of the scope may be in use, as many as it had; None if nothing of it may
+    begin before `until`. `has_named_end`: `until` is the time that the refusal named.
+    """
 
     until: float
     delay_s: float
@@ -39,8 +48,8 @@ class _Refusal:
 class Backoff:
     """Exponential backoff by scope, for refusals that name no time.
 
-    A refused scope with slots keeps those that it had: the limit that refused it may be lower than
-    the scheduler's own, for as long as other processes have other settings.
+    If a scope had slots when it was refused, it may keep that number: the limit that refused it may
+    be lower than the scheduler's own, while other processes have other settings.
     """
 
     def __init__(self) -> None:
@@ -61,7 +70,8 @@ class Backoff:
     ) -> float:
         """Block a scope, or its slots beyond those in use. Return the end of the block.
 
-        If several proposals were outstanding together, only the first refusal lengthens the delay.
+        If several proposals were outstanding together, only the first of their refusals lengthens
+        the delay.
 
         Args:
             scope: what refused.
@@ -117,15 +127,15 @@ class Backoff:
         return refusal.until
 
     def accept(self, scope: Hashable, now: float, in_use: int = 0) -> set[UUID]:
-        """Record a request that began. Return the jobs that need not wait for their turn any more.
+        """Record a request that began. Return the jobs that no longer wait for their turn.
 
-        A slot beyond those that a refused scope had halves its delay. It may be another's that was
-        freed meanwhile, so a single one does not show that the limit is higher.
+        If the scope now uses more slots than at its refusal, its delay is halved. Only halved:
+        another holder may have freed that slot, so one request does not prove a higher limit.
 
         Args:
             scope: a scope of the request.
             now: seconds.
-            in_use: the taken slots of the scope, with that of the request.
+            in_use: the taken slots of the scope, including the slot of this request.
         """
         known = self._refusals.get(scope)
         if known is None or (known.most is not None and in_use <= known.most):
@@ -143,7 +153,7 @@ class Backoff:
         return set()
 
     def _end_turns(self) -> set[UUID]:
-        """Let every job that waits for its turn be tried: a cause that they share may be gone."""
+        """End the waits of all jobs that take turns: a cause that they share may be gone."""
         waiting = {
             scope
             for scope, refusal in self._refusals.items()
@@ -158,7 +168,10 @@ class Backoff:
         self._refusals.pop(scope, None)
 
     def lift_named_end(self, scope: Hashable, before: float) -> None:
-        """End a block if the refusal named its end before this time: a newer reading exists."""
+        """End a block with a named end if its refusal came before this time.
+
+        A reading that began later shows that the cause is gone.
+        """
         known = self._refusals.get(scope)
         if known and known.has_named_end and known.refused_at < before:
             del self._refusals[scope]
@@ -169,9 +182,9 @@ class Backoff:
         return known.until if known and known.until > now and known.most is None else None
 
     def room(self, scope: Hashable, now: float, in_use: int) -> float:
-        """Return how many more slots of a scope may be proposed, by its last refusal.
+        """Return how many more slots of a scope its last refusal lets be proposed.
 
-        `in_use`: slots that are taken or proposed.
+        `in_use`: slots of the scope that are taken or proposed now.
         """
         known = self._refusals.get(scope)
         if known is None:
@@ -239,20 +252,20 @@ def refused_scope(
 
 
 class BlockedJobs:
-    """By scope, the jobs to look at again when it is refused no more."""
+    """The jobs that wait for a case or a client, by scope: they are checked when its block ends."""
 
     def __init__(self, backoff: Backoff) -> None:
         self._backoff = backoff
         self._of_case: dict[str, set[UUID]] = {}
-        # By the scope of a client that was refused alone.
+        # By the scope of a client, if the brake stops this client only.
         self._of_client: dict[Hashable, set[UUID]] = {}
 
     def hold(self, scope: Hashable, job_id: UUID) -> None:
-        """Let a job wait for its client, which was refused alone."""
+        """Record that a job waits because a brake stops only its client."""
         self._of_client.setdefault(scope, set()).add(job_id)
 
     def blocked_until(self, run: RememberedRun, now: float) -> float | None:
-        """Return when the job may go on, None if neither client nor case is refused."""
+        """Return when the block of the job's client or case ends; None without a block."""
         for scope in client_scopes(run) if self._of_client else ():
             if scope in self._of_client:
                 until = self._backoff.blocked_until(scope, now)
@@ -272,9 +285,9 @@ class BlockedJobs:
         return self._of_case.pop(case, set())
 
     def release(self, reading: PortalReading, now: float) -> set[UUID]:
-        """Return the jobs of clients that are not stopped alone any more.
+        """Return the jobs of clients that no brake stops any more, as the reading shows.
 
-        Forget the jobs of cases that are refused no more: the time wakes them.
+        Also forget the jobs of cases with an ended block. They sleep until that time anyway.
         """
         self._of_case = {
             case: jobs

@@ -17,20 +17,20 @@ from storage.priorities import Priority
 # The most proposals of a pass, so that new hints are read soon.
 MAX_PROPOSALS = 64
 
-# The requests of a slice take at most this long together: documents that have not begun 0.25 s
-# after the claim are given back.
+# The requests of a slice should take at most this many seconds together. The reason: the worker
+# gives back documents whose requests have not begun 0.25 s after the claim.
 SLICE_S = 0.2
-# A slice with a shorter total time costs more than another lane gains: if threads and slots are
-# free, and while jobs wait for them.
+# The shortest useful slices, in seconds: a shorter one costs more than its lane gains. The first
+# value applies while threads and slots are free, the second while jobs wait for them.
 LEAST_SLICE_S = 0.025
 LEAST_CONTENDED_SLICE_S = 0.1
 MAX_REQUESTS = 8
 
 
 class ProposalMessage(NamedTuple):
-    """The message of a proposal: `list_documents`, or `download_documents` with n requests.
+    """The message of a proposal: `list_documents`, or `download_documents` with its requests.
 
-    `goes_on`: the worker may claim the first document right after the listing.
+    `goes_on`: after the listing the worker may claim the first document without a new proposal.
     """
 
     proposal_id: UUID
@@ -61,7 +61,7 @@ def plan(state: SchedulerState, now: float, new_id: Callable[[], UUID]) -> Plan:
     """Drop proposals that are too old, and propose requests that may begin now.
 
     Args:
-        state: is changed: proposed requests are outstanding and charged from now on.
+        state: the memory; `plan` changes it: its proposals are outstanding and charged from now on.
         now: seconds on the clock of all times in `state`.
         new_id: makes the ids of proposals.
     """
@@ -178,8 +178,9 @@ def _is_closed(state: SchedulerState, now: float) -> bool:
 
 def _room(state: SchedulerState, now: float) -> tuple[int, int]:
     """Return how many more proposals may be sent, and how many of them for files."""
-    beside = sum(1 for row in state.slots.rows() if not state.runs.is_unrecorded(row.token))
-    unrecorded = state.runs.unrecorded + beside
+    # Slots without a slice in memory, such as those of probes, occupy threads, too.
+    others = sum(1 for row in state.slots.rows() if not state.runs.is_unrecorded(row.token))
+    unrecorded = state.runs.unrecorded + others
     free, files = state.window.free_threads(state.workers, unrecorded)
     free = min(free, state.window.free_slots(state.portal, len(state.slots)))
     free = min(free, state.room(RefusedScope.PORTAL, now))
@@ -191,7 +192,7 @@ def _is_idle(state: SchedulerState, now: float) -> bool:
 
 
 def _slots_in_use(state: SchedulerState) -> float:
-    """Return the most slots that can be in use, by threads and by the rate."""
+    """Return how many slots can be in use at most: the portal, threads and the rate limit them."""
     threads = sum(worker.threads for worker in state.workers)
     slots = float(min(state.portal.at_once, threads))
     if state.portal.request_interval_s is None:
@@ -253,7 +254,7 @@ def slice_size(
 
     Args:
         expected_s: seconds that a request of the court is expected to take.
-        fresh: documents without an attempt that no other proposal is expected to take.
+        fresh: documents that were never tried and that no outstanding proposal is expected to take.
         free_lanes: lanes that the job has left, including this slice's.
         slots: slots in the job's share of the portal; None if unknown.
     """

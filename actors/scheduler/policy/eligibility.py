@@ -12,10 +12,10 @@ from storage.priorities import WEIGHTS, Priority
 
 
 class Eligibility(NamedTuple):
-    """The position of a job in the fair queue, and when to check it again.
+    """What a job enters the fair queue with, and when to check it again.
 
-    `claimant` is None while the job neither requests anything nor may begin to. `again_at` is None
-    if nothing changes before a hint or a reading.
+    `claimant` is None if the job has no request under way and may begin none. `again_at` is None if
+    only a hint or a reading can change the answer.
     """
 
     claimant: Claimant | None = None
@@ -34,9 +34,9 @@ def eligibility(
 
     Args:
         run: the job.
-        proposals: its outstanding ones.
+        proposals: the outstanding proposals of the job.
         lanes: LANES_PER_JOB.
-        blocked_until: nothing of the job may begin before; None if it was not refused.
+        blocked_until: seconds; nothing of the job may begin earlier. None without a refusal.
         now: seconds.
     """
     under_way = len(run.slices) + len(proposals)

@@ -16,7 +16,7 @@ class Estimator:
         self._usual_s = UNMEASURED_S
 
     def learn(self, courts: Mapping[str, CourtRow], slots: Iterable[SlotRow], now: float) -> None:
-        """Replace the expected times by a reading's: moving averages and current requests."""
+        """Compute the expected times from a reading: moving averages and requests under way."""
         under_way_s = dict.fromkeys(courts, 0.0)
         for slot in slots:
             if slot.court in under_way_s:

@@ -25,10 +25,11 @@ SOON_S = 600.0
 def running_jobs(
     runs: Iterable[RememberedRun], queue: FairQueue, now: float = math.inf
 ) -> Iterator[RunningJob]:
-    """Return every job in the queue. A job's deficit reduces its own and its client's charges.
+    """Yield every job in the queue. A job's deficit reduces its own and its client's charges.
 
-    Of equals the one that came first is first, and HIGH before all others. A case that may not be
-    listed soon after `now` is not in the queue: it has no position, and takes none from others.
+    The order decides between jobs with equal charges: HIGH jobs first, then the run that began
+    first. A case that may not be listed soon after `now` is left out: it has no position, and does
+    not delay others.
     """
     for run in sorted(runs, key=_arrival):
         row = run.row

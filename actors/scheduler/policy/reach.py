@@ -1,13 +1,14 @@
 """Whether workers answer proposals: all of them may be cut off from the scheduler's Valkey.
 
-The scheduler writes to Valkey, and would keep workers that read no message from claiming by
-themselves.
+While the leading scheduler can write to Valkey, workers may not claim without a proposal. If no
+worker can read the proposals, no request would begin. So the scheduler reports that it cannot send
+when all proposals expire without an answer.
 """
 
 from __future__ import annotations
 
-# The seconds for which proposals expire one after another without any answer. A busy machine may
-# let some expire.
+# If all proposals expire for this many seconds, no worker reads them. On a busy machine some
+# proposals expire too, but others are answered.
 UNANSWERED_S = 3.0
 
 

@@ -25,8 +25,9 @@ _NONE: dict[UUID, float] = {}
 class RememberedRun:
     """A running job: the row as read, and the changes by hints since that reading began.
 
-    The four dictionaries hold ids with the times of their hints: slices that began, spooled
-    documents, documents that began and documents that came back. Read ids have the time -inf.
+    Each of the four dictionaries maps ids to the times of their hints: `slices` that began,
+    `spooled` documents, documents that slices have `taken` and that were `returned` before their
+    requests. An id from a reading has the time -inf.
     """
 
     row: JobRow
@@ -95,7 +96,7 @@ class RunState:
     # Readings
 
     def merge(self, reading: JobsReading) -> set[UUID]:
-        """Take the jobs of a reading. Forget the jobs of its range that it lacks."""
+        """Take the jobs of a reading. Forget the jobs that it should contain and lacks."""
         touched = {row.job_id for row in reading.jobs if self._take(row, reading.began_at)}
         if reading.is_whole:
             there = {row.job_id.int for row in reading.jobs}
@@ -106,7 +107,7 @@ class RunState:
         return touched
 
     def want(self, row: JobRow, now: float) -> set[UUID]:
-        """Take a job from a hint, unless the memory of this run is newer."""
+        """Add a job from the hint JobWanted, unless the memory of its run is newer."""
         known = self._runs.get(row.job_id)
         if known and known.row.run_began_at == row.run_began_at:
             if row.needs_listing and not known.row.needs_listing:
@@ -200,7 +201,7 @@ class RunState:
         return {hint.job_id}
 
     def end_job(self, job_id: UUID, now: float) -> set[UUID]:
-        """Forget a job with an ended run."""
+        """Forget a job because its run has ended."""
         self._ended[job_id] = now
         if job_id not in self._runs:
             return set()
@@ -208,7 +209,7 @@ class RunState:
         return {job_id}
 
     def forget_ended(self, now: float) -> None:
-        """Forget ends that are older than any reading takes."""
+        """Forget ends from before the beginning of every reading that is still under way."""
         old = now - REMEMBERED_S
         # In the order of time: a dictionary keeps the order of first entries.
         for token in [t for t, at in self._ended.items() if at < old]:

@@ -76,7 +76,7 @@ class SchedulerState:
     # Readings
 
     def read_portal(self, reading: PortalReading, now: float) -> None:
-        """Take the reading of each second."""
+        """Take the reading of portal, courts, slots and workers, which comes every second."""
         self.portal, self.workers = reading.portal, reading.workers
         self.courts = dict(reading.courts)
         for row in self.slots.merge(reading.slots, reading.began_at):
@@ -101,7 +101,7 @@ class SchedulerState:
     # Hints
 
     def receive(self, hint: Hint, now: float) -> None:
-        """Take a hint."""
+        """Change the memory as a hint shows."""
         match hint:
             case JobWanted():
                 self._want(hint, now)
@@ -170,14 +170,15 @@ class SchedulerState:
     def _free(self, token: UUID, used_s: float | None, now: float) -> None:
         self.slots.free(token, now)
         if used_s is not None and (charge := self.slots.settle(token)):
-            # The end of a job is hinted before that of its last slice.
+            # The hint of a job's end comes before the hint of its last slice's end. So the job may
+            # be unknown here, and the charge carries its class.
             used_more_s = used_s - charge.slot_s
             self.queue.charge(charge.job_id, used_more_s, was_bulk=charge.is_bulk)
 
     # Slots of a scope
 
     def room(self, scope: Hashable, now: float) -> int:
-        """Return how many more slots may be proposed, by the last refusal of the scope."""
+        """Return how many more slots of a scope its last refusal lets be proposed."""
         room = self.backoff.room(scope, now, self._in_use(scope) or 0)
         return int(min(room, self.limits.at_once))
 
@@ -221,13 +222,16 @@ class SchedulerState:
         self.queue.charge(job_id, slot_s)
 
     def _answered(self, proposal_id: UUID | None) -> Proposal | None:
-        """Remove an answered proposal, None if it was not there: it may have expired before."""
+        """Remove an answered proposal and return it; None if it had expired before."""
         if proposal_id is not None:
             self.reach.answered()
         return self._drop(proposal_id)
 
     def _drop(self, proposal_id: UUID | None) -> Proposal | None:
-        """Remove a proposal from the window. Return its charge, None if it was not there."""
+        """Remove a proposal from the window and give its charge back.
+
+        Return the proposal; None if it was not outstanding.
+        """
         proposal = self.window.take(proposal_id)
         if proposal is not None:
             self.queue.charge(proposal.job_id, -proposal.charge_s)
@@ -244,14 +248,14 @@ class SchedulerState:
                 self.refresh({proposal.job_id}, now)
 
     def wake(self, now: float) -> None:
-        """Queue the jobs that waited for a time that is over now."""
+        """Check the jobs again that waited for a time, if it has come."""
         while (first := self.sleeping.first()) is not None and first[0] <= now:
             self.refresh({first[1]}, now)
 
     # Which jobs may be chosen
 
     def refresh(self, job_ids: Iterable[UUID], now: float) -> None:
-        """Queue each of these jobs, or take it out of the queue, by its current values."""
+        """Put each of these jobs into the fair queue or take it out, by its current values."""
         for job_id in job_ids:
             self.sleeping.remove(job_id)
             run = self.runs.get(job_id)
@@ -283,7 +287,7 @@ class SchedulerState:
             blocked_until=blocked_until,
             now=now,
         )
-        # More may begin when the block of further slots ends.
+        # When the block of further slots ends, the job may use more than now.
         return may._replace(again_at=may.again_at or ends_at)
 
     # The budget of different cases
@@ -318,12 +322,12 @@ class SchedulerState:
         )
 
     def _has_budget(self, court: str, now: float) -> bool:
-        """Return whether a new case of a court may be tried, by the last refusals."""
+        """Return whether no refusal by the budget blocks a new case of a court."""
         scopes: tuple[Hashable, ...] = (RefusedScope.BUDGET, (RefusedScope.COURT_BUDGET, court))
         return all(self.backoff.blocked_until(scope, now) is None for scope in scopes)
 
     def _in_turn(self, run: RememberedRun, may: Eligibility) -> Eligibility:
-        """Put a job that waits for the budget aside until it is admitted."""
+        """Keep a job that waits for the budget out of the fair queue until it is admitted."""
         row = run.row
         waits = row.waits_for_budget and row.needs_listing and row.job_id != self.budget.admitted
         if waits and may.claimant is not None and may.claimant.may_begin:
@@ -334,7 +338,7 @@ class SchedulerState:
         return may
 
     def _probe_began(self, court: str) -> None:
-        """Propose no second probe before the next reading contains its time."""
+        """Prevent a second probe until the next reading shows when it is due."""
         row = self.courts.get(court)
         if row is not None and row.next_probe_at is not None:
             self.courts[court] = row._replace(next_probe_at=float("inf"))

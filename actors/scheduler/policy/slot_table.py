@@ -8,14 +8,17 @@ from uuid import UUID
 
 from storage.scheduling.row_values import SlotRow
 
-# A freed slot does not come back with a reading that began before; no reading takes longer. A
-# report of the used time may also arrive until then.
+# A reading that began before a slot was freed still shows the slot. No reading takes this many
+# seconds, so freed slots are remembered that long. Charges wait as long for the used time.
 REMEMBERED_S = 15.0
 
 
 @dataclass(slots=True)
 class Charge:
-    """The slot-seconds that a job was charged for a slice. `is_bulk`: the job's class then."""
+    """The slot-seconds that a job was charged for a slice. `is_bulk`: the job's class at the time.
+
+    `seen_at`: seconds, when the slot was last seen as taken.
+    """
 
     job_id: UUID
     is_bulk: bool
@@ -24,7 +27,7 @@ class Charge:
 
 
 class SlotTable:
-    """Taken slots by the token of their slice. A reading replaces them, as in run_state."""
+    """Taken slots by the token of their slice. A reading replaces them, except newer hints."""
 
     def __init__(self) -> None:
         self._rows: dict[UUID, SlotRow] = {}

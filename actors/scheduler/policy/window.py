@@ -15,15 +15,16 @@ from uuid import UUID
 from actors.hints.hints import PROPOSAL_AGE_S
 from storage.scheduling.row_values import PortalRow, WorkerRow
 
-# A claim is refused if its first reserved time is further ahead; proposals keep a small margin.
+# How many seconds ahead the first request of a proposal may be due. A claim refuses more than
+# 0.25 s, so this keeps a small margin.
 RATE_AHEAD_S = 0.2
-# Proposed requests begin within this time, by the rate.
+# The requests of a proposal are few enough to begin within this many seconds at the rate.
 RATE_WINDOW_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A proposed slice, and its charge in slot-seconds."""
+    """A proposed slice. `charge_s`: its charge in slot-seconds; `sent_at`: seconds."""
 
     proposal_id: UUID
     job_id: UUID
@@ -35,7 +36,7 @@ class Proposal:
 
 
 class Window:
-    """The outstanding proposals, and the remaining room."""
+    """The outstanding proposals, and how many more there is room for."""
 
     def __init__(self) -> None:
         self._outstanding: dict[UUID, Proposal] = {}
@@ -74,7 +75,7 @@ class Window:
         return proposal
 
     def expired(self, now: float) -> list[UUID]:
-        """Return the proposals of the age PROPOSAL_AGE_S or more, the oldest first."""
+        """Return the ids of proposals that are at least PROPOSAL_AGE_S old, the oldest first."""
         old: list[UUID] = []
         for proposal in self._outstanding.values():
             if proposal.sent_at + PROPOSAL_AGE_S > now:

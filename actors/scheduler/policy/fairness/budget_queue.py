@@ -1,9 +1,9 @@
 """The order in which jobs that wait for the budget of different cases go on.
 
-A place in the budget is given to one job at a time. Clients take turns, as they do for slots; of
-one client, HIGH jobs go before the others, and then the run that began first. BULK jobs take what
-jobs of the other priorities, of whatever client, leave. A client gains no credit while none of its
-jobs waits.
+A place in the budget is given to one job at a time. Clients take turns, as they do for slots. Of
+one client, HIGH jobs go before NORMAL jobs, and then the run that began first. A BULK job goes on
+only if no HIGH or NORMAL job of any client can. A client gains no credit while none of its jobs
+waits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from storage.priorities import Priority
 
 
 class BudgetClaimant(NamedTuple):
-    """A job that waits for the budget and for nothing else. `began_at`: of its run, in seconds."""
+    """A job that waits only for the budget. `began_at`: seconds, when its run began."""
 
     client: str
     court: str
@@ -36,7 +36,8 @@ class BudgetQueue:
         self._jobs: dict[UUID, BudgetClaimant] = {}
         # By court, and by class (BULK or not), client and rank (HIGH or not): the oldest run first.
         self._queues: dict[str, dict[_Key, TagHeap[UUID]]] = {}
-        # By client: the places that it was given, as if all had begun to wait at the same time.
+        # By client: how many places it has received. A client that begins to wait starts at
+        # `_least`, so that it gains no credit for the time before.
         self._given: dict[str, int] = {}
         self._least = 0
 
@@ -68,7 +69,10 @@ class BudgetQueue:
             del self._queues[claimant.court]
 
     def first(self, is_open: Callable[[str], bool]) -> UUID | None:
-        """Return the job that goes on next, None without one. `is_open`: whether a court is."""
+        """Return the job that goes on next; None if no job waits at an open court.
+
+        `is_open`: whether a request may begin at a court.
+        """
         waiting = [
             (is_bulk, self._given[client], client, is_low, first)
             for court, queues in self._queues.items()

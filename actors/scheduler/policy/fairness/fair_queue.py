@@ -8,9 +8,10 @@ next job is the one that is furthest behind the virtual time of its flow.
 One virtual time for all would be enough if every job could use every slot. With limits for courts
 and for jobs, limited jobs would be lifted to it at each choice, and weights would be lost.
 
-A job gains no credit while it cannot run. A job that may not run has no rate and is lifted to its
-virtual time. A chosen job is lifted to at most an allowance before it. A job that has all the slots
-that it can use, and is due no fewer, is not behind: it could not have received more.
+A job gains no credit while it cannot run: it has no rate, and its tag is raised to the virtual time
+of its flow, so its deficit is lost. A chosen job keeps a deficit of one allowance at most. If a job
+has all the slots that it can use, and the fluid ideal gives it as many, it is not behind: it could
+not have received more.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from actors.scheduler.policy.fairness.flows import (
 from actors.scheduler.policy.fairness.max_min_rates import BATCH, TRACE, share_rates
 from actors.scheduler.policy.fairness.tag_heap import TagHeap
 
-# Rates are computed again after this time, plus so much for each flow: thousands change slowly.
+# Rates are computed again after REFRESH_S, plus REFRESH_FLOW_S for each flow: the more flows there
+# are, the less a change of one matters.
 REFRESH_S = 0.02
 REFRESH_FLOW_S = 0.0001
-# A pass continues the computation for so many steps of BATCH flows.
+# How many steps of the computation a pass makes. A step has BATCH flows.
 STEPS_OF_A_PASS = 4
 
 
@@ -42,10 +44,11 @@ class FairQueue:
         self._jobs: dict[UUID, QueuedJob] = {}
         self._flows: dict[Claimant, QueuedFlow] = {}
         self._gates: dict[tuple[bool, FlowGate], TagHeap[QueuedFlow]] = {}
-        # By class, BULK or not: the sum of all rates, and the charge for each slot of it.
+        # By class (BULK or not): the sum of the rates of all jobs, and the slot-seconds charged so
+        # far for each slot of that sum.
         self._all_rates = {False: 0.0, True: 0.0}
         self._work = {False: 0.0, True: 0.0}
-        # A waiting job may be behind by a slice for each slot and one.
+        # The largest deficit that a chosen job keeps: one slice for each slot, and one more.
         self._allowance_s = 0.0
         self._refresh_at = float("-inf")
         self._refreshing: Iterator[None] | None = None
@@ -76,7 +79,7 @@ class FairQueue:
     def suspend(self, job_id: UUID) -> None:
         """Record that a job may not run for now.
 
-        It keeps its excess. It loses its deficit, because the other jobs received that.
+        An excess stays charged. A deficit is lost, because the other jobs received that.
         """
         job = self._jobs.get(job_id)
         if job is not None and job.flow is not None:
@@ -108,7 +111,7 @@ class FairQueue:
         return None
 
     def begin(self, job_id: UUID, slot_s: float) -> None:
-        """Charge the job that was first. It loses any deficit above the allowance."""
+        """Charge the job that `first` returned. It loses any deficit above the allowance."""
         job = self._jobs[job_id]
         if job.flow is not None:
             self._lose(job, job.flow, self.behind_s(job_id) - self._allowance_s)
@@ -121,7 +124,7 @@ class FairQueue:
         """
         job = self._jobs.get(job_id)
         if job is None:
-            # It received the slot-seconds all the same, so the others are due their parts.
+            # The ended job used the slot-seconds, so the virtual times of the others advance.
             if was_bulk is not None:
                 self._go_on(was_bulk, slot_s)
             return
@@ -159,7 +162,7 @@ class FairQueue:
         closed_courts: Collection[str],
         dearest_s: float,
     ) -> None:
-        """Compute the rates again if it is time; of many flows a part in each pass.
+        """Compute the rates again if they are due. With many flows, a pass computes only a part.
 
         `dearest_s`: the most slot-seconds that a slice is expected to take.
         """
@@ -175,19 +178,19 @@ class FairQueue:
                 return
 
     def _lose(self, job: QueuedJob, flow: QueuedFlow, lost_s: float) -> None:
-        """Lift a tag by the deficit that its job loses. The other jobs received that."""
+        """Raise the tag of a job by the deficit that it loses: the other jobs received that."""
         all_rates = self._all_rates[flow.is_bulk]
         others = 1 - flow.rate / all_rates if all_rates else 0.0
         if lost_s <= 0:
             return
         if others > TRACE:
-            # The job's own virtual time advances with those of the others.
+            # This also advances the virtual time of the job's own flow, hence the division.
             lost_s /= others
             self._go_on(flow.is_bulk, lost_s)
         job.tag += lost_s
 
     def _forgive(self, job: QueuedJob, flow: QueuedFlow) -> None:
-        """Clear the deficit of a job that has all the slots it can use and is due no fewer."""
+        """Clear the deficit of a job if the fluid ideal gives it all the slots that it can use."""
         if flow.rate >= flow.cap - TRACE:
             self._lose(job, flow, self._virtual_time(flow) - job.tag)
 

@@ -20,7 +20,7 @@ class FlowGate(NamedTuple):
 class Claimant(NamedTuple):
     """The queue's values of a job that may run.
 
-    `cap`: slots that it can use at once; `may_begin`: it can use one more now.
+    `cap`: how many slots it can use at once; `may_begin`: whether it can use one more now.
     """
 
     client: str
@@ -33,6 +33,11 @@ class Claimant(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class QueuedJob:
+    """A job in the fair queue.
+
+    `tag`: in a flow, comparable with its virtual time; else the slot-seconds beyond its fair share.
+    """
+
     job_id: UUID
     tag: float = 0.0
     claimant: Claimant | None = None
@@ -41,12 +46,14 @@ class QueuedJob:
 
 @dataclass(slots=True, eq=False)
 class QueuedFlow(Flow):
+    """A flow in the fair queue, with its virtual time and the jobs that may begin a request."""
+
     is_listing: bool = False
     rate: float = 0.0
     # Whether `rate` is the flow's own. Before, it is the rate of another flow, or zero.
     is_rated: bool = False
-    # The virtual time at the moment when the total charge, in slot-seconds for each slot of rate,
-    # was `work`.
+    # The virtual time in slot-seconds when it was last set. `work` is the class's total charge for
+    # each slot of rate at that moment.
     virtual_time: float = 0.0
     work: float = 0.0
     queue: TagHeap[QueuedJob] = field(default_factory=TagHeap)

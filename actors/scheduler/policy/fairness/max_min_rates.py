@@ -23,7 +23,8 @@ class Flow:
 
     Attributes:
         cap: slots that each of the jobs can use at once.
-        jobs: their number.
+        jobs: their number now.
+        counted_jobs: their number when the present computation began.
         next_rate: slots that each of them should have; `share_rates` sets it.
     """
 
@@ -42,7 +43,7 @@ def share_rates(
 ) -> Iterator[None]:
     """Set `next_rate` of all flows, in steps. Jobs of closed courts have none.
 
-    Jobs may be added and removed between two steps: they are counted in the first.
+    Jobs may be added and removed between two steps. The numbers at the beginning count.
     """
     growing: dict[bool, list[Flow]] = {False: [], True: []}
     courts: dict[str, float] = {}
@@ -56,7 +57,7 @@ def share_rates(
     filling = _Filling(at_once, courts)
     yield from filling.fill(growing[False])
     if filling.left <= TRACE:
-        # The small share of BULK jobs is divided as if they were alone.
+        # No slot is left for BULK jobs: their rates are computed as if there were no other jobs.
         filling = _Filling(at_once, dict.fromkeys(courts, float(per_court)))
     yield from filling.fill(growing[True])
 
