@@ -40,7 +40,7 @@ def case_data(cases: list[Json], process_number: str) -> Json:
 
 
 def _merged(known: Json, other: Json) -> Json:
-    """Join two entries of one instance: `tramitacoes` repeats the one in `tramitacaoAtual`."""
+    """Merge two entries of one instance: `tramitacoes` repeats the entry of `tramitacaoAtual`."""
     return {
         name: _united(value, other[name]) if isinstance(value, list) else value or other[name]
         for name, value in known.items()
@@ -64,7 +64,7 @@ def _limited(data: Json) -> Json:
 
 
 def proceedings_of(cases: list[Json]) -> Iterator[Json]:
-    """Yield the objects of the proceedings of `cases`, the present ones first."""
+    """Yield the proceedings of each case: the present one first, then the others."""
     for case in cases:
         yield from _objects(case.get("tramitacaoAtual"))
         yield from _objects(case.get("tramitacoes"))
@@ -149,7 +149,7 @@ def _party(party: Json) -> Json:
 
 
 def _movements(each: Json, court: str) -> list[Json]:
-    """Return the movements in the court's order. Without a list, the newest one may be there."""
+    """Return the movements in the court's order; without a list, the newest one if it is there."""
     found = list(_objects(each.get("movimentos"))) or list(_objects(each.get("ultimoMovimento")))
     return [_movement(movement, court) for movement in found]
 

@@ -1,6 +1,7 @@
-"""The places of a case's documents in the portal's answer. Pure.
+"""Find the documents of a case in the portal's answer. Pure.
 
-Two places are known, and courts use others. Unreadable content never counts as empty.
+Two places of documents are known (docs/reference/portal.md), but courts use others. So the walk
+reads the whole answer. Unreadable content never counts as empty.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.case_file.case_limits import MOST_ENTRIES, ListingTooLarge
-from actors.case_file.document_lists import SURE_MARKS, Found, listed
+from actors.case_file.document_lists import SURE_MARKS, FoundDocument, listed
 from actors.case_file.links import other_href
 from actors.case_file.mentions import is_mention, is_person, referred, unlisted
 from actors.case_file.pages import is_beside_page, is_page_of_more, size_of, stated_documents
@@ -31,8 +32,9 @@ _SMALLEST_NUMBER = 10**12
 class _Spot:
     """A value of the answer, with what the path to it shows.
 
-    `is_near`: its `documentos` is the case's own; `is_attached`: it is that of a document;
-    `is_personal`: it is a part of a person.
+    `is_near`: the value stands so near to the case that a `documentos` in it is the case's own.
+    `is_attached`: a `documentos` in it has the attachments of a document. `key`: the field name of
+    the value. `is_personal`: it is a part of a person.
     """
 
     value: object
@@ -49,20 +51,20 @@ class _Reading:
     """The results of a walk through an answer."""
 
     process_number: str
-    found: list[Found] = field(default_factory=list)
+    found: list[FoundDocument] = field(default_factory=list)
     places: int = 0
     has_known_list: bool = False
     has_unread: bool = False
-    mentioned: list[Found] = field(default_factory=list)
-    # Texts, numbers and errors in place of a proceeding, and other parts of the answer without
-    # documents.
-    messages: int = 0
-    # The identities of the documents that were read from a list.
+    mentioned: list[FoundDocument] = field(default_factory=list)
+    # Parts of the answer that show that documents may be missing: texts, numbers and errors in
+    # place of a proceeding, other parts without documents, and single pages of several.
+    gaps: int = 0
+    # The `id()` of each object that was read as a document of a list.
     read: set[int] = field(default_factory=set)
     # The most documents that the answer states in a number.
     stated: int = 0
 
-    def add(self, found: Found, *, is_mentioned: bool = False) -> None:
+    def add(self, found: FoundDocument, *, is_mentioned: bool = False) -> None:
         """Add a document, or a mention of one. Raises ListingTooLarge."""
         if len(self.found) + len(self.mentioned) >= MOST_ENTRIES:
             raise ListingTooLarge(f"{MOST_ENTRIES:,} documents")
@@ -71,7 +73,7 @@ class _Reading:
 
 def documents_of(
     cases: list[dict[str, Any]], process_number: str, *, rest: Sequence[object] = ()
-) -> list[Found]:
+) -> list[FoundDocument]:
     """Return every document of a case, those of its known lists first.
 
     `rest`: parts of the answer beside `cases` that may be about this case. Raises
@@ -83,23 +85,23 @@ def documents_of(
     for case in cases:
         before, reading.has_known_list = len(reading.found), False
         _read_case(reading, case)
-        # An error may name the case, too.
-        reading.messages += not (reading.has_known_list or len(reading.found) > before)
+        # An object without documents may be an error message that names the case.
+        reading.gaps += not (reading.has_known_list or len(reading.found) > before)
         has_known_list |= reading.has_known_list
     for part in rest:
         before = len(reading.found)
         _walk(reading, _Spot(part))
-        reading.messages += bool(part) and len(reading.found) == before
+        reading.gaps += bool(part) and len(reading.found) == before
     is_less = len(reading.found) < reading.stated
     if not reading.found and (reading.has_unread or is_less or not has_known_list):
         raise unreadable()
     if reading.mentioned:
         reading.found += unlisted(reading.mentioned, reading.found)
         is_less = len(reading.found) < reading.stated
-    for _ in range(reading.messages or is_less):
-        # Documents are missing. One without a link shows that.
+    for _ in range(reading.gaps or is_less):
+        # A document without a link makes the job show that documents are missing.
         reading.places += 1
-        reading.add(Found({}, reading.places, ""))
+        reading.add(FoundDocument({}, reading.places, ""))
     return reading.found
 
 
@@ -112,9 +114,9 @@ def _read_case(reading: _Reading, case: dict[str, Any]) -> None:
     _walk(reading, _Spot(known))
     _walk(reading, _Spot(others, instance=present))
     reading.has_unread |= not all(map(_is_readable, known.items()))
-    # Such a number may be that of another case.
+    # A number in such a form cannot be read: it may be that of another case.
     reading.has_unread |= isinstance(case.get("numeroProcesso"), dict | list | float)
-    reading.messages += messages_in(known.values())
+    reading.gaps += messages_in(known.values())
 
 
 def unreadable() -> TransientError:
@@ -132,21 +134,21 @@ def _is_readable(item: tuple[str, object]) -> bool:
 
 
 def _walk(reading: _Reading, start: _Spot) -> None:
-    # One iterator for each level: a list of millions of values needs no memory here. With it, the
-    # number of documents before it, if it is a page of several.
+    # One iterator for each level, so that a list of millions of values needs no memory here. Beside
+    # it: how many documents were found before the level, if its object is one page of several.
     levels: list[tuple[Iterator[_Spot], int | None]] = [(iter([start]), None)]
     while levels:
         spots, before = levels[-1]
         spot = next(spots, None)
         if spot is None:
             levels.pop()
-            # The other pages have documents, too.
-            reading.messages += before is not None and len(reading.found) > before
+            # This page had documents, so the other pages have some, too.
+            reading.gaps += before is not None and len(reading.found) > before
         elif isinstance(spot.value, list):
             levels.append((_elements(spot, spot.value), None))
-        elif isinstance(spot.value, dict) and not _is_over(reading, spot, spot.value):
+        elif isinstance(spot.value, dict) and not _is_skipped(reading, spot, spot.value):
             count = len(reading.found) if _is_page(spot, spot.value) else None
-            # All fields of an object come before what is in them.
+            # All fields of an object are read before the content of any of them.
             levels.append((iter(list(_fields(reading, spot, spot.value))), count))
 
 
@@ -162,9 +164,10 @@ def _elements(spot: _Spot, values: list[object]) -> Iterator[_Spot]:
             yield replace(spot, value=value, is_attached=False)
 
 
-def _is_over(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> bool:
-    """Return whether an object is a document that was read, or another case, for example one that
-    depends on this case.
+def _is_skipped(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> bool:
+    """Return whether an object is not walked: a document that was read, or another case.
+
+    Such a case may depend on this one.
     """
     is_other = not spot.is_proceeding and names_other_case(value, reading.process_number)
     return is_other or id(value) in reading.read
@@ -192,12 +195,12 @@ def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_
         reading.stated = max(reading.stated, stated_documents(value))
     if "hrefBinario" in value or other_href(value, reading.process_number):
         reading.places += 1
-        reading.add(Found(value, reading.places, instance, is_inherited=True))
+        reading.add(FoundDocument(value, reading.places, instance, is_inherited=True))
     else:
         reading.has_unread |= any(mark in value for mark in SURE_MARKS)
         if is_mention(value):
             reading.places += 1
-            found = Found(value, reading.places, instance, is_inherited=True)
+            found = FoundDocument(value, reading.places, instance, is_inherited=True)
             reading.add(found, is_mentioned=True)
     for key, item in value.items():
         if key == _LIST:
@@ -217,7 +220,7 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
     documents = [*listed(value, is_near=spot.is_near or spot.is_attached)]
     has_no_references = spot.is_near or spot.is_attached or spot.is_personal
     for key, each in () if has_no_references else referred(value):
-        found = Found(each, reading.places, spot.instance, key, is_inherited=True)
+        found = FoundDocument(each, reading.places, spot.instance, key, is_inherited=True)
         reading.add(found, is_mentioned=True)
     is_all = not is_page_of_more(value, len(documents))
     if not (is_all and any(document for _, document in documents)):
@@ -228,15 +231,15 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
             yield _Spot(value, spot.instance, is_near=False, is_personal=spot.is_personal)
             return
         if all(document for _, document in documents):
-            # One without a link shows that attachments are missing.
+            # A document without a link shows that attachments are missing.
             documents.append(("", {}))
     for key, document in documents:
         place, is_inherited = reading.places, not spot.is_proceeding
-        reading.add(Found(document, place, spot.instance, key, is_inherited))
+        reading.add(FoundDocument(document, place, spot.instance, key, is_inherited))
         reading.read.add(id(document))
         yield from _inner(spot, document)
     if not isinstance(value, list) or any(id(each) not in reading.read for each in value):
-        # There may be documents in what is none.
+        # An element that is no document may contain documents.
         yield _Spot(value, spot.instance, is_near=False, is_personal=spot.is_personal)
 
 

@@ -16,7 +16,7 @@ from actors.case_file.case_documents import (
     names_other_case,
     unreadable,
 )
-from actors.case_file.document_lists import Found
+from actors.case_file.document_lists import FoundDocument
 from actors.case_file.duplicates import ListedEntry, joined, link_id
 from actors.case_file.filed_times import filed_local_time
 from actors.case_file.links import other_href, trusted_href
@@ -62,7 +62,7 @@ def parse_case(body: object, process_number: str) -> CaseListing | None:
 
 
 def _in_order(documents: list[ListedDocument]) -> tuple[ListedDocument, ...]:
-    """Sort by instance as they come, and within each by the court's own sequence.
+    """Sort by instance, in the order of their first documents, then by the court's own sequence.
 
     The portal's arrays may be unsorted. For equal sequences, the order of the array decides.
     """
@@ -89,7 +89,7 @@ def _is_case(case: object, process_number: str) -> bool:
 
 
 def _names_case(answer: object, process_number: str) -> bool:
-    """Return whether a part of the answer is about this case for sure, or about another one."""
+    """Return whether a part of the answer certainly belongs to some case, this or another one."""
     return isinstance(answer, dict) and (
         _is_case(answer, process_number) or names_other_case(answer, process_number)
     )
@@ -104,10 +104,10 @@ def _case_secrecy(cases: list[dict[str, Any]]) -> int | None:
     return max(known + more) if len(known) == len(levels) else None
 
 
-def _entry(found: Found, process_number: str, numbers: Iterator[int]) -> ListedEntry:
-    """Return a document of the listing. One without any identification gets the next number.
+def _entry(found: FoundDocument, process_number: str, numbers: Iterator[int]) -> ListedEntry:
+    """Return an entry of the listing. A document without id, link and field name gets a number.
 
-    The others do not count, so that a further document changes no number.
+    Only such documents are counted, so that another document in the case changes no number.
     """
     listed = found.listed
     own_instance = instance_of(listed) if found.is_inherited else ""
@@ -138,7 +138,7 @@ def _entry(found: Found, process_number: str, numbers: Iterator[int]) -> ListedE
 
 
 def _plain(text: str) -> str:
-    """Return `text` if cleaning keeps it, else its hash: two texts must stay different."""
+    """Return `text` if `clean` does not change it, else its hash: two ids must stay different."""
     if not text.strip():
         return ""
     if text == clean(text, cap=_PLAIN_CAP) and not text.startswith(_OWN_PREFIXES):

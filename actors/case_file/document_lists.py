@@ -16,10 +16,15 @@ _ID = re.compile(r"(?=\D{0,36}[0-9])[0-9a-fA-F-]{1,36}")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A document object in the list number `place`; `key` is its name in an object.
+class FoundDocument:
+    """An object of the answer that describes a document.
 
-    `instance` is "" if the answer names none. `is_inherited`: the instance is not its own list's.
+    Attributes:
+        listed: the object as the portal sent it; empty if it could not be read.
+        place: the number of its list in the answer, in the order of reading.
+        instance: the instance that holds it; "" if the answer names none.
+        key: its field name, if the list is an object with one field for each document.
+        is_inherited: the instance comes from an outer object, not from the list's proceeding.
     """
 
     listed: dict[str, Any]
@@ -30,10 +35,10 @@ class Found:
 
 
 def listed(value: object, *, is_near: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the documents of a `documentos`, each with its name if it has one there.
+    """Yield the documents of a `documentos`, each with its field name, "" in a list.
 
     An unreadable document among others is an empty object. `is_near`: the list is the case's own,
-    so all that is in it is a document.
+    so each of its elements is a document.
     """
     if isinstance(value, list):
         for each in value:
@@ -52,7 +57,7 @@ def listed(value: object, *, is_near: bool) -> Iterator[tuple[str, dict[str, Any
             elif isinstance(each, list):
                 yield from (("", one) for one in _readable_or_empty(each, is_near=is_near))
             elif is_by_id and (is_id(key) if isinstance(each, str | int) else _DIGIT.search(key)):
-                # At an id like those of its neighbours, so it is a document.
+                # Its field name is an id, as those of its neighbours are, so it is a document.
                 yield key, {}
 
 
@@ -69,12 +74,12 @@ def _readable_or_empty(values: list[object], *, is_near: bool) -> list[dict[str,
 
 
 def is_id(text: str) -> bool:
-    """Return whether a text is a number or a UUID, which is the name of no field."""
+    """Return whether a text is a number or a UUID: no field has such a name."""
     return _ID.fullmatch(text) is not None
 
 
 def _wrapped(value: object, *, is_near: bool) -> list[dict[str, Any]]:
-    """Return the documents in the fields of an object that is none itself."""
+    """Return the documents in the fields of an object that is no document itself."""
     if not isinstance(value, dict) or is_document(value, is_near=is_near):
         return []
     lists = [each if isinstance(each, list) else [each] for each in value.values()]

@@ -1,7 +1,7 @@
-"""Find listing entries that are one document, and keep entries that only look equal. Pure.
+"""Merge listing entries that are one document, and keep entries apart that only look equal. Pure.
 
 Two entries with the same idOrigem in the same instance are twins unless other values show that they
-are two files. A wrong join would lose a file.
+are two files. If two files were merged, one of them would be lost.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ _MAX_ALIKE = 100
 
 @dataclass(frozen=True, slots=True)
 class ListedEntry:
-    """One document as it is in the list number `place`.
+    """One document as one list of the answer describes it.
 
+    `place`: the number of the list. `has_file_facts`: it has an `arquivo`, with size or type.
     `has_own_id`: the court gave it an idOrigem. `is_inherited`: its instance is only assumed.
     """
 
@@ -41,13 +42,13 @@ class ListedEntry:
 def joined(entries: Iterable[ListedEntry]) -> list[ListedDocument]:
     """Return the documents of a listing, each once, in the order of their first entries.
 
-    Different files that share an id get the id of their link.
+    If different files share an id, each gets an id from its link instead.
     """
     groups = _Groups()
     # Entries with their own id come first, because the others are found by their links.
     for place, entry in sorted(enumerate(entries), key=lambda e: not e[1].has_own_id):
         groups.add(place, entry)
-    return _told_apart(groups.documents())
+    return _with_distinct_ids(groups.documents())
 
 
 class _Groups:
@@ -76,12 +77,13 @@ class _Groups:
     def documents(self) -> list[ListedDocument]:
         """Return one document for each group, in the order of their first entries."""
         order = sorted(range(len(self._groups)), key=self._places.__getitem__)
-        return [_one(self._groups[number]) for number in order]
+        return [_merged(self._groups[number]) for number in order]
 
     def _number_of(self, entry: ListedEntry) -> int | None:
-        """Return the number of the entry's group, None if it is not certain.
+        """Return the number of the entry's group; None if no group is certain.
 
-        Of several groups, the one with the entry's link is chosen, else the one with its time.
+        If several groups fit, the only one with the entry's link is chosen, else the only one with
+        its filing time.
         """
         fitting = [n for n in self._candidates(entry) if self._fits(n, entry)]
         for is_surer in (_has_same_link, _has_same_time):
@@ -98,11 +100,11 @@ class _Groups:
 
     def _candidates(self, entry: ListedEntry) -> set[int]:
         found = (self._by_mark.get(mark, []) for mark in _marks(entry))
-        # An id that so many entries share identifies nothing.
+        # An id or link that more groups share identifies nothing.
         return {number for numbers in found if len(numbers) <= _MAX_ALIKE for number in numbers}
 
     def _fits(self, number: int, entry: ListedEntry) -> bool:
-        return all(_may_be_one(each, entry) for each in self._groups[number])
+        return all(_may_be_merged(each, entry) for each in self._groups[number])
 
 
 def _marks(entry: ListedEntry) -> Iterator[str]:
@@ -111,7 +113,7 @@ def _marks(entry: ListedEntry) -> Iterator[str]:
         yield f"id:{entry.document.origin_id}"
 
 
-def _may_be_one(first: ListedEntry, second: ListedEntry) -> bool:
+def _may_be_merged(first: ListedEntry, second: ListedEntry) -> bool:
     one, other = first.document, second.document
     if not (first.has_own_id and second.has_own_id):
         return _has_same_link(one, other) and _may_share_instance(first, second)
@@ -166,19 +168,22 @@ def _minute(document: ListedDocument) -> str:
     return document.filed_local_time[:_MINUTE]
 
 
-def _told_apart(documents: list[ListedDocument]) -> list[ListedDocument]:
+def _with_distinct_ids(documents: list[ListedDocument]) -> list[ListedDocument]:
     seen: dict[tuple[str, str], int] = {}
     for document in documents:
         key = (document.instance, document.origin_id)
         seen[key] = seen.get(key, 0) + 1
     return [
-        replace(d, origin_id=_id_of_its_own(d, place)) if seen[d.instance, d.origin_id] > 1 else d
+        replace(d, origin_id=_distinct_id(d, place)) if seen[d.instance, d.origin_id] > 1 else d
         for place, d in enumerate(documents)
     ]
 
 
-def _id_of_its_own(document: ListedDocument, place: int) -> str:
-    """Return an id from its links, in any order; without links, from its position."""
+def _distinct_id(document: ListedDocument, place: int) -> str:
+    """Return an id that depends on the document's links, not on their order.
+
+    Without links, it depends on the document's position.
+    """
     return link_id(min(document.hrefs)) if document.hrefs else f"#{place}/{document.origin_id}"
 
 
@@ -188,15 +193,15 @@ def link_id(path: str) -> str:
     return f"uuid:{path.split('/')[-2]}"
 
 
-def _one(group: list[ListedEntry]) -> ListedDocument:
+def _merged(group: list[ListedEntry]) -> ListedDocument:
     first, *others = group
     for other in others:
-        first = _filled(first, other)
+        first = _merged_pair(first, other)
     return first.document
 
 
-def _filled(first: ListedEntry, second: ListedEntry) -> ListedEntry:
-    """Join two twins: the one with `arquivo` is preferred, the other fills its gaps."""
+def _merged_pair(first: ListedEntry, second: ListedEntry) -> ListedEntry:
+    """Merge two twins. The values of the one with `arquivo` count; the other fills empty ones."""
     is_second_better = second.has_file_facts and not first.has_file_facts
     better, other = (second, first) if is_second_better else (first, second)
     kept, spare = better.document, other.document
@@ -215,7 +220,7 @@ def _filled(first: ListedEntry, second: ListedEntry) -> ListedEntry:
         filed_local_time=kept.filed_local_time or spare.filed_local_time,
         secrecy_level=max(kept.secrecy_level, spare.secrecy_level, key=_secrecy),
         hrefs=hrefs,
-        # Two sizes of one link prove neither.
+        # If the twins have different sizes, neither is proven.
         listed_size_bytes=None if _differ(*sizes) else kept.listed_size_bytes or sizes[1],
         listed_content_type=kept.listed_content_type or spare.listed_content_type,
         refused_reason=None if hrefs else refused,

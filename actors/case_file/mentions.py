@@ -1,7 +1,7 @@
 """Documents that an answer mentions without a link, outside every list of documents. Pure.
 
-A mention of a listed document is no other document. Every other mention is one that the listing
-lacks, so it becomes a document without a link: the case is not whole without it.
+A mention of a listed document adds nothing. Any other mention shows a document that the lists lack.
+It becomes a document without a link, because the case is not whole without it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from actors.case_file.document_lists import Found, is_document, is_id
+from actors.case_file.document_lists import FoundDocument, is_document, is_id
 from actors.contents.content_types import by_name
 from actors.contents.json_fields import dict_at, raw_text_at, size_at
 
 Json = dict[str, Any]
-_Sizes = dict[str, set[int | None]]  # by mark
+# By mark (an id, a link, or a name with a time): the sizes of the documents with that mark.
+_Sizes = dict[str, set[int | None]]
 
 # Courts refer to a document by one of these.
 _IDS = ("idOrigem", "idCodex", "idDocumento", "id", "uuid")
-# An identity card of a person has one of these, and also stands in a `documentos`.
+# An identity card of a person has one of these. Courts list such cards in a `documentos`, too.
 _CARD = ("numero", "codigoDocumento", "emissorDocumento")
 # What has one of these, or stands in a field of this name, is a person.
 _PERSON = ("tipoPessoa", "polo", "representantes")
@@ -47,7 +48,7 @@ def is_person(key: str, value: Json) -> bool:
 
 
 def referred(value: object) -> Iterator[tuple[str, Json]]:
-    """Yield what refers to a document in a `documentos` outside the case's own lists, by its id.
+    """Yield the references, as (id, object), in a `documentos` outside the case's own lists.
 
     The `documentos` of a person are none of these: the ids are those of identity cards.
     """
@@ -63,8 +64,10 @@ def _ids(value: Json) -> list[str]:
     return [own_id for key in _IDS if (own_id := raw_text_at(value, key).strip())]
 
 
-def unlisted(mentions: Iterable[Found], found: Iterable[Found]) -> list[Found]:
-    """Return the mentions of documents that are none of those that were found, each once."""
+def unlisted(
+    mentions: Iterable[FoundDocument], found: Iterable[FoundDocument]
+) -> list[FoundDocument]:
+    """Return the mentions that match no found document, each document once."""
     sizes: _Sizes = {}
     for each in found:
         _note(sizes, each.listed)

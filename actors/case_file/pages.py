@@ -22,7 +22,7 @@ _HAS_MORE = re.compile(
 _NEXT = re.compile(
     r"(?:next|proxim[ao])(?:page|pagina|cursor|token|pagetoken|link|url|href|offset)?"
 )
-# Not `quantidadePaginas`: that is the number of pages of paper.
+# `quantidadePaginas` is left out: it is the number of pages of paper.
 _PAGES = re.compile(r"total(?:of)?pages?|pages?(?:count|total)|numberofpages")
 _PAGES_OF_LIST = re.compile(r"total(?:de)?paginas|pages")
 _NOUNS = r"(?:elements?|elementos|registros?|items?|itens|count|records|results|resultados|entries)"

@@ -18,7 +18,7 @@ _INSTANCES = {"PRIMEIRO_GRAU": "G1", "SEGUNDO_GRAU": "G2"}
 
 
 def instance_of(proceeding: dict[str, Any]) -> str:
-    """Return the instance that an object names, unchanged, or G and its number."""
+    """Return the instance that an object names, such as G1; else G and its number; else ""."""
     grade = dict_at(proceeding, "grau")
     sigla = raw_text_at(grade, "sigla").strip() or raw_text_at(proceeding, "grau").strip()
     named = raw_text_at(proceeding, "instancia").strip()
@@ -27,7 +27,7 @@ def instance_of(proceeding: dict[str, Any]) -> str:
 
 
 def messages_in(values: Iterable[Any]) -> int:
-    """Return how many texts, numbers and errors are in place of a proceeding in known lists."""
+    """Return how many values of the known lists are texts, numbers or errors, not proceedings."""
     parts = (part for each in values for part in (each if isinstance(each, list) else [each]))
     return sum(map(_is_message, parts))
 

@@ -54,7 +54,7 @@ _EPOCHS = (("epochSecond", "nano"), ("seconds", "nanos"), ("_seconds", "_nanosec
 class Clock:
     """What a clock shows: date and time in ISO 8601, decimals of the second, offset if written.
 
-    The date and the time may be impossible.
+    Date and time are not checked: they may not exist.
     """
 
     date: str
@@ -65,7 +65,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """A moment: whole seconds since 1970, and the decimals of the next one."""
+    """A moment: whole seconds since 1970 in UTC, and the decimals of the second."""
 
     seconds: int
     decimals: str = ""
@@ -84,7 +84,7 @@ def clock_of(value: object) -> Clock | None:
 
 
 def epoch_of(value: object) -> Epoch | None:
-    """Return the moment that a value counts since 1970; None if it does not."""
+    """Return the moment if a value is a count since 1970; else None."""
     if isinstance(value, dict):
         return next(filter(None, (_of_count(value, *names) for names in _EPOCHS)), None)
     if not isinstance(value, str | int | float):
@@ -150,7 +150,7 @@ def _parts_of(value: dict[str, Any]) -> list[Any]:
 
 
 def _of_parts(parts: list[Any]) -> Clock | None:
-    """Build it from year, month, day, hour, minute and, if not zero, second and nanosecond."""
+    """Return the clock of year, month, day, hour, minute, and second and nanosecond if present."""
     if len(parts) == 2 and all(isinstance(part, list) for part in parts):
         parts = [*parts[0], *parts[1]]
     parts = [int(p) if isinstance(p, str) and p.isascii() and p.isdigit() else p for p in parts]

@@ -852,7 +852,7 @@ _BYTES = (
     _mutant(
         "the further pages of what holds documents",
         "actors/case_file/case_documents.py",
-        "            reading.messages += before is not None and len(reading.found) > before\n",
+        "            reading.gaps += before is not None and len(reading.found) > before\n",
         "",
         CASE_FILE,
     ),
@@ -901,7 +901,7 @@ _BYTES = (
     _mutant(
         "the ids of different files that share one",
         "actors/case_file/duplicates.py",
-        "    return _told_apart(groups.documents())",
+        "    return _with_distinct_ids(groups.documents())",
         "    return groups.documents()",
         CASE_FILE,
     ),
@@ -1597,7 +1597,7 @@ _GUEST = (
     _mutant(
         "the part of an answer that cannot be read beside a case",
         "actors/case_file/case_documents.py",
-        "        reading.messages += bool(part) and len(reading.found) == before\n",
+        "        reading.gaps += bool(part) and len(reading.found) == before\n",
         "",
         CASE_FILE,
     ),
