@@ -7,7 +7,7 @@ reads the whole answer. Unreadable content never counts as empty.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from actors.case_file.case_limits import MOST_ENTRIES, ListingTooLarge
@@ -56,6 +56,8 @@ class _Reading:
     has_known_list: bool = False
     has_unread: bool = False
     mentioned: list[FoundDocument] = field(default_factory=list)
+    # Their ids, if only an id refers to them. Movements repeat those of every document.
+    referred: set[str] = field(default_factory=set)
     # Parts of the answer that show that documents may be missing: texts, numbers and errors in
     # place of a proceeding, other parts without documents, and single pages of several.
     gaps: int = 0
@@ -161,7 +163,8 @@ def _is_page(spot: _Spot, value: dict[str, Any]) -> bool:
 def _elements(spot: _Spot, values: list[object]) -> Iterator[_Spot]:
     for value in values:
         if isinstance(value, dict | list) and value:
-            yield replace(spot, value=value, is_attached=False)
+            near = (spot.is_near, spot.is_proceeding)
+            yield _Spot(value, spot.instance, spot.key, *near, is_personal=spot.is_personal)
 
 
 def _is_skipped(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> bool:
@@ -186,7 +189,8 @@ def _fields(reading: _Reading, spot: _Spot, value: dict[str, Any]) -> Iterator[_
     instance = instance_of(value) or spot.instance
     # Parties stand in proceedings, which may have such a field themselves.
     is_personal = spot.is_personal or (not spot.is_near and is_person(spot.key, value))
-    own = replace(spot, value=value, instance=instance, is_personal=is_personal)
+    near = (spot.is_near, spot.is_proceeding, spot.is_attached)
+    own = _Spot(value, instance, spot.key, *near, is_personal)
     own_list = value.get(_LIST)
     size = len(own_list) if isinstance(own_list, list) else None
     if spot.is_near and is_beside_page(value, size):
@@ -220,6 +224,9 @@ def _read_list(reading: _Reading, spot: _Spot, value: object) -> Iterator[_Spot]
     documents = [*listed(value, is_near=spot.is_near or spot.is_attached)]
     has_no_references = spot.is_near or spot.is_attached or spot.is_personal
     for key, each in () if has_no_references else referred(value):
+        if key in reading.referred:
+            continue
+        reading.referred.add(key)
         found = FoundDocument(each, reading.places, spot.instance, key, is_inherited=True)
         reading.add(found, is_mentioned=True)
     is_all = not is_page_of_more(value, len(documents))

@@ -20,10 +20,11 @@ _Sizes = dict[str, set[int | None]]
 
 # Courts refer to a document by one of these.
 _IDS = ("idOrigem", "idCodex", "idDocumento", "id", "uuid")
+_DESCRIBES = frozenset({"arquivo", "hrefTexto", "nome", "dataHoraJuntada"})
 # An identity card of a person has one of these. Courts list such cards in a `documentos`, too.
 _CARD = ("numero", "codigoDocumento", "emissorDocumento")
 # What has one of these, or stands in a field of this name, is a person.
-_PERSON = ("tipoPessoa", "polo", "representantes")
+_PERSON = frozenset({"tipoPessoa", "polo", "representantes"})
 _PERSONS = re.compile(
     r"(?:partes?|pessoas?|polos?|participantes?|representantes?|advogad[oa]s?|procurador(?:es)?"
     r"|interessad[oa]s?|usuarios?|magistrad[oa]s?)(?:[A-Z_]\w*)?"
@@ -32,10 +33,13 @@ _PERSONS = re.compile(
 
 def is_mention(value: Json) -> bool:
     """Return whether an object at any place describes a document."""
+    # Most objects of a large answer have none of these fields.
+    if _DESCRIBES.isdisjoint(value):
+        return False
     if dict_at(value, "arquivo") or raw_text_at(value, "hrefTexto"):
         return True
     name = raw_text_at(value, "nome")
-    if by_name(name) and _ids(value):
+    if "." in name and by_name(name) and _ids(value):
         return True
     # Movements have times, too.
     is_identified = raw_text_at(value, "idOrigem") or name
@@ -44,7 +48,7 @@ def is_mention(value: Json) -> bool:
 
 def is_person(key: str, value: Json) -> bool:
     """Return whether an object is a person, for example a party. `key`: its field."""
-    return _PERSONS.fullmatch(key) is not None or any(mark in value for mark in _PERSON)
+    return not _PERSON.isdisjoint(value) or _PERSONS.fullmatch(key) is not None
 
 
 def referred(value: object) -> Iterator[tuple[str, Json]]:

@@ -19,6 +19,8 @@ _INSTANCES = {"PRIMEIRO_GRAU": "G1", "SEGUNDO_GRAU": "G2"}
 
 def instance_of(proceeding: dict[str, Any]) -> str:
     """Return the instance that an object names, such as G1; else G and its number; else ""."""
+    if "grau" not in proceeding and "instancia" not in proceeding:
+        return ""
     grade = dict_at(proceeding, "grau")
     sigla = raw_text_at(grade, "sigla").strip() or raw_text_at(proceeding, "grau").strip()
     named = raw_text_at(proceeding, "instancia").strip()

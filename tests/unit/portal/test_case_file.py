@@ -942,6 +942,12 @@ def test_entries_of_one_link_without_an_id_are_one_document_also_if_two_ids_shar
     assert keys == [("G1", "a"), ("G1", "b")]
 
 
+def test_references_to_documents_do_not_count_as_documents() -> None:
+    movements = [{"documentos": [{"idOrigem": "366442001"}, "7"]}] * (MOST_ENTRIES // 2)
+    documents = _listing(_case([_document(1)], movimentos=movements)).documents
+    assert [d.origin_id for d in documents] == ["7", "366442001"]
+
+
 def test_a_case_of_too_many_documents_is_refused_for_good() -> None:
     case = {"tramitacaoAtual": {"documentos": [{"nome": 0}] * (MOST_ENTRIES + 1)}}
     with pytest.raises(ListingTooLarge, match="100,000 documents") as refused:
