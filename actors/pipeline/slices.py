@@ -1,7 +1,7 @@
-"""download: the requests of a slice one after the other, then its puts, then one record.
+"""Run a slice: its portal requests one after the other, then its S3 puts, then one record.
 
-The slot of a slice is freed as soon as its last answer has arrived, whether or not its files are
-stored. So a slow bucket costs no time at the portal.
+The slot of a slice is freed as soon as its last answer has arrived, even if its files are not
+stored yet. So a slow bucket costs no time at the portal.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from storage.portal.request_claims import Slice, release_slots, return_unstarted
 from storage.postgres.database import Database
 from storage.spool import Spool
 
-# Seconds after which a file without room in the spool is requested again.
+# A file that the spool could not keep is requested again after this many seconds.
 NO_ROOM_DELAY_S = 2.0
-# Documents that have not begun this many seconds after the claim are given back.
+# The slice gives back documents whose requests have not begun this many seconds after the claim.
 START_WITHIN_S = 0.25
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -43,10 +43,12 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 class _Progress:
     """The progress of a slice.
 
-    `fetched`: files that are not put yet. `spooled`: documents in the spool. `failure`: the outcome
-    of the first answer that was no good file. `unreturned`: documents that could not be given back
-    yet. `returned`: documents that were given back before their request. `storing`: the thread that
-    puts files during a long request; none is started once the slice `is_requested`.
+    `fetched`: files that were not put yet. `has_fetched`: whether there was any. `spooled`: ids of
+    documents in the spool. `failure`: the outcome of the first answer that was no good file; it
+    ends the requests. `returned`: ids of documents that were given back before their requests.
+    `unreturned`: leases of documents that could not be given back yet. `storing`: the thread that
+    puts files during a long request. `is_requested`: no further request begins, so no such thread
+    is started. `lock` protects `storing` and `is_requested`.
     """
 
     leases: SliceLeases
@@ -86,7 +88,7 @@ class SliceRunner:
 
     def _run(self, slice_: Slice, proposal_id: UUID | None, claimed_at: float) -> None:
         answered_at = monotonic()
-        self.hints.send(_begun(slice_, proposal_id))
+        self.hints.send(_begun_hint(slice_, proposal_id))
         with SliceLeases(self.renewer, slice_.documents) as leases:
             progress = _Progress(leases)
             with self.renewer.holding(slice_.token):
@@ -105,8 +107,9 @@ class SliceRunner:
             if progress.storing is not None:
                 progress.storing.join()
         self._return_late(slice_, progress)
+        # The database's time: what it was at the claim, plus the seconds since.
         now = slice_.claim_time.timestamp() + monotonic() - answered_at
-        self.hints.send(_ended(slice_, progress, used_s, now))
+        self.hints.send(_ended_hint(slice_, progress, used_s, now))
 
     def _request_all(
         self, slice_: Slice, progress: _Progress, claimed_at: float, answered_at: float
@@ -139,9 +142,10 @@ class SliceRunner:
                 progress.fetched.append(answer)
 
     def _go_on_without(self, slice_: Slice, progress: _Progress) -> None:
-        """Keep a long request from delaying the rest of the slice.
+        """Prevent that one long request delays the rest of the slice.
 
-        Give back the documents that have not begun, and put the fetched ones in another thread.
+        Give back the documents whose requests have not begun, and put the fetched files in another
+        thread.
         """
         self._return_rest(slice_, progress)
         with progress.lock:
@@ -150,7 +154,7 @@ class SliceRunner:
             storing = threading.Thread(
                 target=self._store_beside, args=(progress,), name="slice-store", daemon=True
             )
-            # If the machine refuses it, the slice stores the files at its end.
+            # If no thread can be started, the slice stores the files after its last request.
             storing.start()
             progress.storing = storing
 
@@ -163,7 +167,10 @@ class SliceRunner:
             log.exception("files not stored")
 
     def _return_rest(self, slice_: Slice, progress: _Progress) -> None:
-        """Give back the documents before their requests begin, unless PostgreSQL is unavailable."""
+        """Give back the documents whose requests have not begun.
+
+        If PostgreSQL is unavailable, `_return_late` repeats it.
+        """
         rest = [claim.lease for claim in progress.leases.take_rest()]
         if not rest:
             return
@@ -182,7 +189,10 @@ class SliceRunner:
             )
 
     def _free_slot(self, slice_: Slice, progress: _Progress) -> None:
-        """Let the slot be freed, unless the record of a failure freed it."""
+        """Let the next group commit free the slot, or a thread soon after; at once without a file.
+
+        After a failure, the record of the failure has freed it already.
+        """
         if progress.failure is not None:
             return
         if progress.has_fetched:
@@ -192,11 +202,11 @@ class SliceRunner:
             release_slots(self.database, slice_.token)
 
     def _store(self, progress: _Progress) -> None:
-        """Put and record the files that are fetched so far."""
+        """Put and record the files that were fetched so far."""
         stored: list[WrittenObject] = []
         spooled: list[Fetched] = []
-        # Removed one by one, so that their bytes are freed when they are recorded.
-        while (file := _next(progress.fetched)) is not None:
+        # Files are removed one by one, so that the memory of each is free once it is recorded.
+        while (file := _pop_first(progress.fetched)) is not None:
             put = self._put(file) if file.data is not None else None
             if put is not None:
                 stored.append(put)
@@ -240,7 +250,7 @@ class SliceRunner:
         return replace(file, data=None)
 
 
-def _begun(slice_: Slice, proposal_id: UUID | None) -> SliceBegun:
+def _begun_hint(slice_: Slice, proposal_id: UUID | None) -> SliceBegun:
     return SliceBegun(
         proposal_id,
         slice_.job_id,
@@ -252,7 +262,7 @@ def _begun(slice_: Slice, proposal_id: UUID | None) -> SliceBegun:
     )
 
 
-def _next(files: deque[Fetched]) -> Fetched | None:
+def _pop_first(files: deque[Fetched]) -> Fetched | None:
     """Take the first file. Another thread may take files, too."""
     try:
         return files.popleft()
@@ -260,7 +270,7 @@ def _next(files: deque[Fetched]) -> Fetched | None:
         return None
 
 
-def _ended(slice_: Slice, progress: _Progress, used_s: float, now: float) -> Ended:
+def _ended_hint(slice_: Slice, progress: _Progress, used_s: float, now: float) -> Ended:
     delay_s = progress.failure.delay_s if progress.failure else None
     return Ended(
         slice_.job_id,

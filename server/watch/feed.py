@@ -41,13 +41,13 @@ class Follower(Protocol):
 
     @property
     def revision(self) -> int:
-        """The revision of the job up to which the call needs no changes."""
+        """The revision of the job that the call has; it needs only the changes after it."""
 
     async def follow(self, feed: Feed) -> None:
-        """Return when the job has ended. Raises what `send_away` was given."""
+        """Return when the job has ended. Raises the error that `send_away` passed."""
 
     def wake(self) -> None:
-        """Read the feed again."""
+        """Make the call read the feed again."""
 
     def send_away(self, farewell: ShuttingDown) -> None:
         """End the call, because this process ends."""
@@ -63,7 +63,10 @@ class Feed:
         self.court = court_of(job.process_number)
         self._job = job
         self._places = places
+        # The documents that changed after `floor`, by id, in the order of their revisions.
         self._tail: dict[str, SerializedDocument] = {}
+        # The serialized job, and the message of a change with it: each with the revision and the
+        # queue status that it was made from.
         self._job_bytes: tuple[int, QueueStatus, bytes] | None = None
         self._news: tuple[int, QueueStatus, bytes] | None = None
 
@@ -85,8 +88,8 @@ class Feed:
     def take(self, change: Change, after_revision: int) -> None:
         """Add a reading: all documents that changed after `after_revision`.
 
-        A reading that leaves a gap to the known revisions is dropped. This happens if the feed was
-        closed and opened again for other watchers after the reading was requested.
+        If revisions between the feed's and the reading's are missing, the reading is dropped. This
+        happens if the feed was closed and opened again for other watchers after the request.
         """
         if after_revision < self.floor <= change.job.revision:
             self._add_older(change.documents)
@@ -114,7 +117,7 @@ class Feed:
             watcher.wake()
 
     def forget(self) -> None:
-        """Drop changes that every watcher has received. For a later watcher they are read again."""
+        """Drop changes that every watcher has received. For a later watcher the rows are read."""
         if not self._tail:
             return
         received = min((watcher.revision for watcher in self.watchers), default=self.revision)

@@ -1,9 +1,9 @@
 """The watch hub: one feed per watched job in this process, for any number of watchers.
 
-Watching is level-triggered. A wake-up from Redis, or without Redis a poll every second, reports
-only that a job has a newer revision. The hub then reads the changes of all such jobs at once, for
-all of their watchers. A watcher reads everything above its own revision from its feed, so a slow
-watcher gets the latest state and has no queue.
+Watching is level-triggered. A wake-up (a message in Valkey), or a poll every second, reports only
+that a job has a newer revision. The hub then reads the changes of all such jobs at once, for all of
+their watchers. A watcher takes from its feed everything above its own revision. So a slow watcher
+gets the latest state, and no changes wait for it in a queue.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from storage.valkey import PART, connected, meaning
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 POLL_S = 1.0
-# The operation in the log.
+# The name of this operation in the log.
 WAKE_UPS = "wake-ups"
 # Seconds that the hub stays subscribed after the last watcher has left.
 UNWATCHED_S = 5.0
@@ -62,19 +62,22 @@ class WatchHub:
         self._redis_url = redis_url
         self._stall_s = stall_s
         self._feeds: dict[UUID, Feed] = {}
-        self._changes: RequestCoalescer[tuple[UUID, int], bool] = RequestCoalescer(self._take)
+        self._changes: RequestCoalescer[tuple[UUID, int], bool] = RequestCoalescer(
+            self._read_changes
+        )
         self._background = Background()
         self._is_watched = asyncio.Event()
-        self._watched = 0.0
+        self._last_watched_at = 0.0
         self._is_closing = False
         self._outages = OutageLog(PART)
 
     async def opening(
         self, client: str, target: UUID | str, after_revision: int
     ) -> tuple[pb.Job, Sequence[SerializedDocument] | None]:
-        """Return a job for `follow`, with its changed documents if no other call watches it.
+        """Return a job, and its documents that changed after `after_revision`, for `follow`.
 
-        Raises NotFound.
+        If another call watches the job, its feed has the documents: then they are None. Raises
+        NotFound.
         """
         job_id = await self._readings.id_of(client, target)
         if job_id in self._feeds:
@@ -85,10 +88,10 @@ class WatchHub:
     async def follow(
         self, job: pb.Job, watcher: Follower, documents: Sequence[SerializedDocument] | None = None
     ) -> None:
-        """Serve a watcher of `job`, which was just read, until the job has ended.
+        """Serve a watcher until its job has ended.
 
-        `documents`: those that changed after the watcher's revision, if they were read with the
-        job. Raises ShuttingDown if this process stops.
+        `job` must have been read just now. `documents`: those that changed after the watcher's
+        revision; None if they were not read. Raises ShuttingDown if this process stops.
         """
         if self._is_closing:
             raise ShuttingDown
@@ -98,7 +101,7 @@ class WatchHub:
         feed.watchers.add(watcher)
         self._is_watched.set()
         try:
-            # Before the reading of changes, which then needs to read no position.
+            # This comes before the reading of changes, so that the reading needs no position.
             if not feed.is_ended:
                 await self._places.open(feed.job_id, feed.court)
             # An existing feed may be older than the job just read, or begin at a later revision.
@@ -110,7 +113,7 @@ class WatchHub:
             if not feed.watchers:
                 del self._feeds[feed.job_id]
                 self._places.forget([feed.job_id])
-            self._watched = time.monotonic()
+            self._last_watched_at = time.monotonic()
 
     def _feed(self, job: pb.Job) -> Feed:
         job_id = UUID(job.job_id)
@@ -135,7 +138,9 @@ class WatchHub:
         if not await self._changes.get((feed.job_id, after_revision)):
             raise NotFound("job", str(feed.job_id))
 
-    async def _take(self, requested: list[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], bool]:
+    async def _read_changes(
+        self, requested: list[tuple[UUID, int]]
+    ) -> Mapping[tuple[UUID, int], bool]:
         """Read the changes after these revisions and add them to the feeds."""
         after: dict[UUID, int] = {}
         for job_id, revision in requested:
@@ -153,7 +158,7 @@ class WatchHub:
             log.warning("feeds not read", error=error.reason)
             raise
         except Exception:
-            # A wake-up does not await its reading, so the error is logged here.
+            # Nothing awaits a reading that a wake-up began, so the error is logged here.
             log.exception("feeds not read")
             raise
         self._places.forget(courts.keys() - self._feeds.keys())
@@ -174,7 +179,7 @@ class WatchHub:
                 await self._receive_changes()
                 continue
             except (RedisError, OSError) as error:
-                # Until it answers again, the hub polls.
+                # Until Valkey answers again, only the poll finds changes.
                 self._outages.failed(WAKE_UPS, meaning(error))
             except Exception:
                 # For example, a foreign message arrived on the channel. Watching must continue.
@@ -182,18 +187,18 @@ class WatchHub:
             await asyncio.sleep(POLL_S)
 
     async def _receive_changes(self) -> None:
-        """Receive change notifications while there are watchers; without them they are useless."""
+        """Receive change notifications; end when the last watcher has been gone for UNWATCHED_S."""
         async with aclosing(_wakeups(self._redis_url)) as wakeups:
             async for wakeup in wakeups:
                 if wakeup is None:
                     self._outages.succeeded(WAKE_UPS)
                     try:
-                        await self._look_at_revisions()
+                        await self._read_revisions()
                     except AutosError as error:
                         log.warning("jobs not polled", error=error.reason)
                 elif self._feeds:
                     self._hint(*wakeup)
-                elif time.monotonic() - self._watched > UNWATCHED_S:
+                elif time.monotonic() - self._last_watched_at > UNWATCHED_S:
                     self._is_watched.clear()
                     return
 
@@ -202,19 +207,19 @@ class WatchHub:
             await asyncio.sleep(POLL_S)
             if self._feeds:
                 try:
-                    await self._prune_feeds()
+                    await self._poll_once()
                 except AutosError as error:
                     log.warning("jobs not polled", error=error.reason)
                 except Exception:
                     log.exception("poll failed unexpectedly")
 
-    async def _prune_feeds(self) -> None:
+    async def _poll_once(self) -> None:
         for feed in self._feeds.values():
             feed.forget()
         self._cut_stalled()
-        await self._look_at_revisions()
+        await self._read_revisions()
 
-    async def _look_at_revisions(self) -> None:
+    async def _read_revisions(self) -> None:
         if self._feeds:
             for job_id, revision in (await self._readings.revisions(list(self._feeds))).items():
                 self._hint(job_id, revision)
@@ -234,7 +239,10 @@ class WatchHub:
 
 
 async def _wakeups(redis_url: str) -> AsyncGenerator[tuple[UUID, int] | None]:
-    """Yield the change notifications from now on. The first item is None: earlier ones are lost."""
+    """Yield the change notifications (job id, revision) from now on.
+
+    A None means that the subscription has begun, and that earlier notifications may be lost.
+    """
     async with connected(redis_url) as client, client.pubsub() as subscription:
         await subscription.subscribe(CHANNEL)
         async for message in subscription.listen():

@@ -1,4 +1,4 @@
-"""Readings for watchers: they run on the pool, one reading for all concurrent requests."""
+"""Readings for watchers. They run on the thread pool; concurrent requests share one reading."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Case = tuple[str, str]
 
 
 class Opening(NamedTuple):
-    """What a new watcher of a job without a feed reads: the changes after a revision."""
+    """The first reading for a watcher of a job without a feed: the changes after a revision."""
 
     client: str
     job_id: UUID

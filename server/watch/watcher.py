@@ -19,10 +19,11 @@ TIMER_S = 0.005
 
 
 class Watcher:
-    """Follows a feed from `revision` on. `write` sends one message and returns when it is out.
+    """A WatchProgress stream, which follows a feed from `revision` on.
 
-    It must be created in the task of its call. It has one timer, which is reset only when it fires,
-    so that heartbeats add no cost to each message of a busy stream.
+    `write` sends one message and returns when gRPC has taken it. `turns` shares the event loop
+    between streams. A watcher must be created in the task of its call. It has one timer, which is
+    reset only when it fires, so that heartbeats add no cost to each message of a busy stream.
     """
 
     def __init__(
@@ -54,13 +55,13 @@ class Watcher:
         try:
             await self._send([feed.opening(self.revision)], is_opening=True)
             while await self._send_delta(feed):
-                while not await self._is_news(feed):
+                while not await self._await_news(feed):
                     await self._send([heartbeat(self.revision)])
         finally:
             self._timer.cancel()
 
     def wake(self) -> None:
-        """Make it read the feed when it has its turn."""
+        """Make the stream read the feed at its next turn."""
         if self._waiter is not None and not self._waiter.done() and not self._is_queued:
             self._is_queued = True
             self._turns.queue(self, self._waiter)
@@ -71,17 +72,17 @@ class Watcher:
         self.wake()
 
     def is_stalled(self, limit_s: float) -> bool:
-        """Return True if its reader has read nothing for more than `limit_s` seconds."""
+        """Return True if the receiver has read nothing for more than `limit_s` seconds."""
         return self._loop.time() - self._writing_since > limit_s
 
     def to_be_cut(self) -> asyncio.Task[None]:
-        """Return the task of its call, for `reset_streams`. It no longer counts as stalled."""
+        """Return the task of this call, for `reset_streams`. It no longer counts as stalled."""
         self._writing_since = NOT_WRITING  # one reset is enough
         assert self._call is not None  # noqa: S101 - it was created in a task
         return self._call
 
     async def _send_delta(self, feed: Feed) -> bool:
-        """Send all changes after its revision. Return False if the job has ended."""
+        """Send all changes after the stream's revision. Return False if the job has ended."""
         news = feed.news(self.revision)
         messages = [*news.documents]
         if news.revision > self.revision or news.is_ended:
@@ -93,7 +94,7 @@ class Watcher:
             self._end_turn()
         return not news.is_ended
 
-    async def _is_news(self, feed: Feed) -> bool:
+    async def _await_news(self, feed: Feed) -> bool:
         """Wait for a change. Return False if a heartbeat is due."""
         # Checked before each wait: no wake-up follows after send_away was called.
         if self._farewell is not None:
@@ -129,7 +130,7 @@ class Watcher:
         self._timer = self._loop.call_at(due, self._beat)
 
     def _end_wait(self) -> None:
-        """End the wait without a change."""
+        """End the wait of `_await_news` without a change: a heartbeat is due."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(False)
 

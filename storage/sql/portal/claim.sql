@@ -3,29 +3,43 @@
 -- Only this function enforces pause, login, circuit breaker, rate, slots (in all and per court),
 -- lanes, one listing of a case at a time, and the budget of different cases. A caller may pass any
 -- job at any time. If the requests may not begin, the function returns the scope of the refusal and
--- changes nothing; only a job that is over the budget is marked as waiting for it.
+-- changes nothing. One exception: a job without a place in the budget is marked as waiting for one.
+--
+-- Each check sets scope, reason and until_time first. EXIT admission then returns them as REFUSED.
 --
 -- Order: the job's row (waits 50 ms at most); for a listing the lock of its case (never waits); the
--- portal's row if a rate or a slow start is in force, the court's row if the court is unavailable
--- (both SKIP LOCKED); then everything else, in statements that see what was committed meanwhile.
+-- portal's row if a rate or a slow start is in force, the court's row if a probe of it is due (both
+-- SKIP LOCKED); then everything else, in statements that see what was committed meanwhile.
 -- After the job's row the function waits for no lock, so it takes part in no deadlock.
 --
 -- Returns one row per document, or one row for any other answer:
 --
 --   DOCUMENT       leased under _leases[i]; the slot under _slice
 --   LISTING        the listing of the case, leased under _slice, with a slot
---   KNOWN_LISTING  the listing of job listed_by serves; leased under _slice. A listing of the same
---                  client needs no slot. Another client's is copied under every limit of a request,
---                  and the copy is to take usual_s, as a request would: the time at which a case is
---                  listed must not show that another client requested it
---   PROBE          a listing that only tests whether the court answers; a slot under _slice
+--   KNOWN_LISTING  no request: the job copies the listing of job listed_by; leased under _slice. If
+--                  both jobs have the same client, no limit of the portal applies. Else every limit
+--                  of a request does, and the copy must take usual_s, as a request would: the time
+--                  of a listing must not show that another client requested the case
+--   PROBE          request the listing only to test whether the court answers: the job has been
+--                  listed already; a slot under _slice
 --   ENDED          the job ended now, because its listing lost too many workers
 --   NO_SLOT_ROWS   rows of slots are missing: insert them in another transaction, then claim again
 --   REFUSED        scope PORTAL, COURT, CLIENT (the job's client at the portal), CLIENT_COURT (the
 --                  same at the court), BUDGET (cases that are new to the budget), COURT_BUDGET (the
 --                  same at the court), CASE or JOB, the reason, and until when (null: unknown)
 --
--- _budget: as in autos_check_case_budget; null: there is none.
+-- Arguments:
+--
+--   _slice, _leases         new tokens: of the slice or listing, and of the documents, one each
+--   _at_once, _per_court    slots of the portal in total, and of one court
+--   _per_minute             the rate; null: none
+--   _lanes                  documents of the job that may be under way at once
+--   _probe_base_s           seconds until the first probe of a court, doubled for each further one
+--   _probe_patience_s       seconds of unavailability after which a probe requests a listing
+--   _login_key, _fingerprint  the row of the login, and the credentials that the worker would use
+--   _spool_id               the spool of the worker's host
+--   _lease_s                seconds that the leases last
+--   _budget                 as in autos_check_case_budget; null: none
 CREATE FUNCTION autos_claim(
     _job_id uuid,
     _slice uuid,
@@ -47,7 +61,7 @@ CREATE FUNCTION autos_claim(
     reason text,
     court text,
     until_time timestamptz,
-    -- Seconds from now until the first request may begin; each further one after another every_s.
+    -- Seconds from now until the first request may begin, and seconds from one request to the next.
     begins_in_s double precision,
     every_s double precision,
     -- The first time that no claim has reserved; null without a rate.
@@ -73,7 +87,7 @@ CREATE FUNCTION autos_claim(
     has_history boolean,
     -- Whether the job is the look at a watched case.
     is_look boolean,
-    -- How long a request of the court takes lately, for a copy of another client's listing.
+    -- How many seconds a request of the court took lately, for a copy of another client's listing.
     usual_s double precision,
     -- What the job of a listing wants, as in jobs.selections.
     selections jsonb,
@@ -103,11 +117,14 @@ DECLARE
     court_row courts;
     needs_listing boolean;
     is_being_listed boolean;
-    -- Whether nothing is requested and nothing may look like a request.
+    -- Whether the job copies a listing of its own client. Then no limit of the portal applies.
     is_own_copy boolean := false;
+    -- Whether the circuit breaker of the court is open for the job's client, so that a request can
+    -- only be a probe.
     is_probe boolean;
     -- Whether a pause, a block or an open circuit breaker stops only the client of the job.
     is_of_client boolean;
+    -- Whether the court has been unavailable for so long that the probe requests a listing.
     is_long boolean;
     wanted integer := cardinality(_leases);
     requests integer := 1;
@@ -159,7 +176,7 @@ BEGIN
             WHERE other.process_number = job.process_number AND other.job_id <> _job_id
                 AND other.listed_time IS NULL AND other.end_time IS NULL
                 AND other.listing_lease_until >= clock_timestamp() AND other.listed_by IS NULL);
-        -- Read afterwards: a listing that is recorded between the two statements serves.
+        -- This is read second, so it also finds a listing that is recorded between both statements.
         SELECT autos_serving_listing(_job_id) INTO listed_by;
         IF listed_by IS NULL AND is_being_listed THEN EXIT admission; END IF;
         is_own_copy := EXISTS (SELECT FROM jobs AS source
@@ -196,7 +213,7 @@ BEGIN
             IF is_of_client THEN scope := 'CLIENT'; END IF;
             reason := 'LOGIN_REFUSED'; EXIT admission;
         END IF;
-        -- No process logs in before that time, and no token is left: a request could not be sent.
+        -- No process logs in before next_login_time, and no token is valid: no request can be sent.
         SELECT next_login_time FROM logins WHERE login_key = _login_key
             AND failure_count > 0 AND next_login_time > clock_timestamp()
             AND coalesce(access_expires_time, '-infinity')
@@ -211,7 +228,7 @@ BEGIN
         scope := 'COURT';
         SELECT * FROM courts WHERE court = job.court INTO court_row;
         until_time := court_row.next_probe_time;
-        -- While only one client got no answer, only its requests are probes.
+        -- If the breaker is open for one client only, only the requests of that client are probes.
         is_of_client := court_row.failing_client IS NOT NULL;
         is_probe := until_time IS NOT NULL
             AND coalesce(court_row.failing_client, job.client) = job.client;
@@ -223,7 +240,7 @@ BEGIN
             reason := 'AWAY'; EXIT admission;
         END IF;
         until_time := NULL;
-        -- Whether the court answers again is shown by a request only.
+        -- A copy of a listing would not show whether the court answers again.
         IF is_probe THEN listed_by := NULL; END IF;
         is_long := is_probe AND clock_timestamp() - court_row.failing_since
             > _probe_patience_s * interval '1 second';
@@ -231,13 +248,14 @@ BEGIN
 
     IF _budget IS NOT NULL AND NOT is_own_copy AND listed_by IS NULL
         AND (needs_listing OR is_long) THEN
-        -- Another claim is being checked against the budget.
+        -- The refusal if another claim is being checked against the budget at this moment.
         scope := 'JOB'; reason := 'BUSY';
         SELECT * FROM autos_check_case_budget(_budget, job.process_number, job.court) INTO budget;
         IF NOT FOUND THEN EXIT admission; END IF;
         IF needs_listing AND budget.used_up IS NULL AND NOT budget.is_free
             AND job.budget_wait_time IS NULL THEN
-            -- Jobs that wait for the budget go on in the scheduler's order: this one joins them.
+            -- Other jobs wait for the budget already. The scheduler decides their order, so this
+            -- job waits with them instead of taking the place.
             SELECT waiting.budget_scope, clock_timestamp() FROM jobs AS waiting
             WHERE state IN ('PENDING', 'PROCESSING') AND waiting.budget_wait_time IS NOT NULL
                 AND waiting.budget_scope IN ('', job.court)
@@ -267,7 +285,8 @@ BEGIN
     END IF;
 
     IF NOT is_own_copy THEN
-        -- Slots above a lowered limit, or above a slow start, may be held. They are counted, too.
+        -- After a limit was lowered, or in a slow start, slots above the limit may still be taken.
+        -- They count, too.
         scope := 'COURT'; reason := 'FULL';
         IF (SELECT count(*) FROM slots WHERE slots.scope = job.court
             AND lease_until >= clock_timestamp()) >= _per_court THEN
@@ -374,7 +393,7 @@ BEGIN
     END IF;
     UPDATE jobs SET revision = jobs.revision + requests, update_time = clock_timestamp()
         WHERE jobs.job_id = _job_id;
-    -- Lanes do not count here: the scheduler knows when one is free.
+    -- Whether a lane is free does not matter here: the scheduler counts lanes itself.
     has_more := requests < (SELECT count(*) FROM (
         (SELECT FROM documents WHERE documents.job_id = _job_id AND state = 'PENDING'
             AND not_before IS NULL LIMIT requests + 1)
