@@ -87,13 +87,13 @@ class SliceRunner:
             self._run(slice_, proposal_id, claimed_at)
 
     def _run(self, slice_: Slice, proposal_id: UUID | None, claimed_at: float) -> None:
-        answered_at = monotonic()
+        claim_answered_at = monotonic()
         self.hints.send(_begun_hint(slice_, proposal_id))
         with SliceLeases(self.renewer, slice_.documents) as leases:
             progress = _Progress(leases)
             with self.renewer.holding(slice_.token):
-                self._request_all(slice_, progress, claimed_at, answered_at)
-            used_s = monotonic() - answered_at
+                self._request_all(slice_, progress, claimed_at, claim_answered_at)
+            used_s = monotonic() - claim_answered_at
             with progress.lock:
                 progress.is_requested = True
             self._return_rest(slice_, progress)
@@ -108,17 +108,17 @@ class SliceRunner:
                 progress.storing.join()
         self._return_late(slice_, progress)
         # The database's time: what it was at the claim, plus the seconds since.
-        now = slice_.claim_time.timestamp() + monotonic() - answered_at
+        now = slice_.claim_time.timestamp() + monotonic() - claim_answered_at
         self.hints.send(_ended_hint(slice_, progress, used_s, now))
 
     def _request_all(
-        self, slice_: Slice, progress: _Progress, claimed_at: float, answered_at: float
+        self, slice_: Slice, progress: _Progress, claimed_at: float, claim_answered_at: float
     ) -> None:
         """Request the documents one after the other, until an answer is no good file."""
-        if answered_at - claimed_at > self.fetcher.lease_s / 2:
+        if claim_answered_at - claimed_at > self.fetcher.lease_s / 2:
             # PostgreSQL answered late: the leases may have expired and belong to another worker.
             return
-        begins_at = answered_at + slice_.begins_in_s
+        begins_at = claim_answered_at + slice_.begins_in_s
         count = len(slice_.documents)
         # A document that waits only for its reserved time is not given back.
         returns_at = begins_at + (count - 1) * slice_.every_s + self.start_within_s

@@ -1753,7 +1753,7 @@ _GUEST = (
     _mutant(
         "that leases which may be over are not used",
         "actors/pipeline/slices.py",
-        "if answered_at - claimed_at > self.fetcher.lease_s / 2:",
+        "if claim_answered_at - claimed_at > self.fetcher.lease_s / 2:",
         "if False:",
         SLICES,
     ),
@@ -2226,7 +2226,7 @@ _GUEST = (
     _mutant(
         "the use of a job's last slice, which is read after the job's end",
         "actors/scheduler/policy/fairness/fair_queue.py",
-        "                self._go_on(was_bulk, slot_s)\n",
+        "                self._advance(was_bulk, slot_s)\n",
         "                pass\n",
         SHARES,
     ),

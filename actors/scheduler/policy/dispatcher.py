@@ -114,8 +114,8 @@ def _choose(state: SchedulerState, gates: set[FlowGate], now: float) -> Remember
     """Choose a job. If its case was refused since the job was queued, put the job aside."""
     while (job_id := state.queue.first(gates)) is not None:
         run = state.runs.get(job_id)
-        may = state.eligibility(run, now).claimant if run else None
-        if may is not None and may.may_begin:
+        claimant = state.eligibility(run, now).claimant if run else None
+        if claimant is not None and claimant.may_begin:
             return run
         state.refresh({job_id}, now)
     return None

@@ -263,13 +263,13 @@ class SchedulerState:
                 self.queue.remove(job_id)
                 self.budget.remove(job_id)
                 continue
-            may = self._in_turn(run, self.eligibility(run, now))
-            if may.claimant is not None:
-                self.queue.put(job_id, may.claimant)
+            current = self._in_turn(run, self.eligibility(run, now))
+            if current.claimant is not None:
+                self.queue.put(job_id, current.claimant)
             else:
                 self.queue.suspend(job_id)
-            if may.again_at is not None:
-                self.sleeping.put(job_id, may.again_at)
+            if current.again_at is not None:
+                self.sleeping.put(job_id, current.again_at)
 
     def eligibility(self, run: RememberedRun, now: float) -> Eligibility:
         """Return what a job may request, apart from the limits of its court and of the portal."""
@@ -280,7 +280,7 @@ class SchedulerState:
         blocked_until = ends_at if not room else None
         if blocked_until is None:
             blocked_until = self.blocked.blocked_until(run, now)
-        may = eligibility(
+        current = eligibility(
             run,
             proposals,
             lanes=min(self.limits.lanes, in_use + room),
@@ -288,7 +288,7 @@ class SchedulerState:
             now=now,
         )
         # When the block of further slots ends, the job may use more than now.
-        return may._replace(again_at=may.again_at or ends_at)
+        return current._replace(again_at=current.again_at or ends_at)
 
     # The budget of different cases
 
@@ -326,16 +326,16 @@ class SchedulerState:
         scopes: tuple[Hashable, ...] = (RefusedScope.BUDGET, (RefusedScope.COURT_BUDGET, court))
         return all(self.backoff.blocked_until(scope, now) is None for scope in scopes)
 
-    def _in_turn(self, run: RememberedRun, may: Eligibility) -> Eligibility:
+    def _in_turn(self, run: RememberedRun, current: Eligibility) -> Eligibility:
         """Keep a job that waits for the budget out of the fair queue until it is admitted."""
         row = run.row
         waits = row.waits_for_budget and row.needs_listing and row.job_id != self.budget.admitted
-        if waits and may.claimant is not None and may.claimant.may_begin:
+        if waits and current.claimant is not None and current.claimant.may_begin:
             claimant = BudgetClaimant(row.client, row.court, row.priority, row.run_began_at)
             self.budget.put(row.job_id, claimant)
-            return may._replace(claimant=None)
+            return current._replace(claimant=None)
         self.budget.remove(row.job_id)
-        return may
+        return current
 
     def _probe_began(self, court: str) -> None:
         """Prevent a second probe until the next reading shows when it is due."""

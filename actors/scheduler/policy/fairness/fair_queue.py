@@ -86,7 +86,7 @@ class FairQueue:
             flow = job.flow
             self._move(job, None)
             if job.tag < 0:
-                self._go_on(flow.is_bulk, -job.tag)
+                self._advance(flow.is_bulk, -job.tag)
                 job.tag = 0.0
             self._sort(flow)
 
@@ -126,11 +126,11 @@ class FairQueue:
         if job is None:
             # The ended job used the slot-seconds, so the virtual times of the others advance.
             if was_bulk is not None:
-                self._go_on(was_bulk, slot_s)
+                self._advance(was_bulk, slot_s)
             return
         job.tag += slot_s
         if job.flow is not None:
-            self._go_on(job.flow.is_bulk, slot_s)
+            self._advance(job.flow.is_bulk, slot_s)
             if job in job.flow.queue:
                 job.flow.queue.put(job, job.tag)
             self._sort(job.flow)
@@ -186,7 +186,7 @@ class FairQueue:
         if others > TRACE:
             # This also advances the virtual time of the job's own flow, hence the division.
             lost_s /= others
-            self._go_on(flow.is_bulk, lost_s)
+            self._advance(flow.is_bulk, lost_s)
         job.tag += lost_s
 
     def _forgive(self, job: QueuedJob, flow: QueuedFlow) -> None:
@@ -194,7 +194,7 @@ class FairQueue:
         if flow.rate >= flow.cap - TRACE:
             self._lose(job, flow, self._virtual_time(flow) - job.tag)
 
-    def _go_on(self, is_bulk: bool, slot_s: float) -> None:
+    def _advance(self, is_bulk: bool, slot_s: float) -> None:
         """Advance the virtual times of all flows by a charge."""
         if all_rates := self._all_rates[is_bulk]:
             self._work[is_bulk] += slot_s / all_rates
