@@ -859,8 +859,8 @@ _BYTES = (
     _mutant(
         "the documents that an answer only counts",
         "actors/case_file/case_documents.py",
-        "    is_less = len(reading.found) < reading.stated\n",
-        "    is_less = False\n",
+        "    is_less = len(reading.found) < reading.stated\n    if",
+        "    is_less = False\n    if",
         CASE_FILE,
     ),
     _mutant(
