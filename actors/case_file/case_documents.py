@@ -99,7 +99,7 @@ def documents_of(
         raise unreadable()
     if reading.mentioned:
         reading.found += unlisted(reading.mentioned, reading.found)
-        is_less = len(reading.found) < reading.stated
+        is_less = reading.stated > len(reading.found)
     for _ in range(reading.gaps or is_less):
         # A document without a link makes the job show that documents are missing.
         reading.places += 1

@@ -864,6 +864,20 @@ _BYTES = (
         CASE_FILE,
     ),
     _mutant(
+        "that the identity cards of a person are no documents",
+        "actors/case_file/case_documents.py",
+        " or spot.is_personal\n",
+        "\n",
+        CASE_FILE,
+    ),
+    _mutant(
+        "that references do not count as documents",
+        "actors/case_file/case_documents.py",
+        "        if key in reading.referred:\n",
+        "        if False:\n",
+        CASE_FILE,
+    ),
+    _mutant(
         "the reference to a document that is not listed",
         "actors/case_file/case_documents.py",
         "        reading.add(found, is_mentioned=True)\n    is_all",
