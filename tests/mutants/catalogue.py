@@ -2289,7 +2289,7 @@ _GUEST = (
     _mutant(
         "that a job which is refused while it waits keeps its turn",
         "actors/scheduler/policy/backoff.py",
-        "        if scope not in self._turns:\n",
+        "        if turn is None or turn * MAX_DELAY_S <= now:\n",
         "        if True:\n",
         "tests/unit/scheduler/test_backoff.py",
     ),

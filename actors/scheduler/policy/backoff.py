@@ -55,9 +55,10 @@ class Backoff:
     def __init__(self) -> None:
         self._refusals: dict[Hashable, _Refusal] = {}
         self._ends: list[float] = []
-        # Jobs with the longest delay take turns, so that many cost no more than one does. With each
-        # scope that waits, the end of its block.
-        self._turns: dict[Hashable, float] = {}
+        # Jobs with the longest delay take turns, so that many cost no more than one does. A turn is
+        # a multiple of that delay.
+        self._turns: dict[Hashable, int] = {}
+        self._taken_turns: set[int] = set()
 
     def refuse(
         self,
@@ -103,23 +104,25 @@ class Backoff:
         return self._note(scope, _Refusal(until, delay_s, now, False, in_use))
 
     def _turn_of(self, scope: Hashable, now: float) -> float:
-        """Return when a job has its turn: the one that it waits for, else the first that is free.
+        """Return when a job has its turn: the one that it waits for, else the first that is free."""
+        turn = self._turns.get(scope)
+        if turn is None or turn * MAX_DELAY_S <= now:
+            self._end_turn(scope)
+            # The refusal comes a moment after the turn before.
+            turn = math.ceil(now / MAX_DELAY_S + 0.5)
+            while turn in self._taken_turns:
+                turn += 1
+            self._turns[scope] = turn
+            self._taken_turns.add(turn)
+        return turn * MAX_DELAY_S
 
-        Jobs that ended or went on have none any more.
-        """
-        self._turns = {
-            other: until
-            for other, until in self._turns.items()
-            if until > now and other in self._refusals
-        }
-        if scope not in self._turns:
-            turn_at = now + MAX_DELAY_S
-            for until in sorted(self._turns.values()):
-                if until >= turn_at + MAX_DELAY_S:
-                    break
-                turn_at = max(turn_at, until + MAX_DELAY_S)
-            self._turns[scope] = turn_at
-        return self._turns[scope]
+    def _end_turn(self, scope: Hashable) -> None:
+        if (turn := self._turns.pop(scope, None)) is not None:
+            self._taken_turns.discard(turn)
+
+    def _forget(self, scope: Hashable) -> None:
+        self._refusals.pop(scope, None)
+        self._end_turn(scope)
 
     def _note(self, scope: Hashable, refusal: _Refusal) -> float:
         self._refusals[scope] = refusal
@@ -146,7 +149,7 @@ class Backoff:
         if known.most is None or known.delay_s <= TRIED_ALONE_S:
             known.delay_s = 0.0
             if known.until <= now:
-                del self._refusals[scope]
+                self._forget(scope)
         elif known.until <= now:
             known.most = in_use
             self._note(scope, replace(known, until=now + known.delay_s))
@@ -160,12 +163,12 @@ class Backoff:
             if refusal.delay_s == MAX_DELAY_S and refusal.most == 0 and is_of_job(scope)
         }
         for scope in waiting:
-            del self._refusals[scope]
+            self._forget(scope)
         return {scope[1] for scope in waiting if isinstance(scope, tuple)}
 
     def lift(self, scope: Hashable) -> None:
         """End the block of a scope: the awaited change has happened."""
-        self._refusals.pop(scope, None)
+        self._forget(scope)
 
     def lift_named_end(self, scope: Hashable, before: float) -> None:
         """End a block with a named end if its refusal came before this time.
@@ -174,7 +177,7 @@ class Backoff:
         """
         known = self._refusals.get(scope)
         if known and known.has_named_end and known.refused_at < before:
-            del self._refusals[scope]
+            self._forget(scope)
 
     def blocked_until(self, scope: Hashable, now: float) -> float | None:
         """Return when the block of a scope ends; None if something of it may begin."""
@@ -209,7 +212,7 @@ class Backoff:
     def forget(self, before: float) -> None:
         """Forget blocks that ended before this time."""
         for scope in [s for s, refusal in self._refusals.items() if refusal.until < before]:
-            del self._refusals[scope]
+            self._forget(scope)
 
 
 def is_of_job(scope: Hashable) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from actors.hints.hints import JobEnded
-from actors.scheduler.policy.backoff import MAX_DELAY_S, Backoff
+from actors.scheduler.policy.backoff import FIRST_DELAY_S, MAX_DELAY_S, Backoff
 from actors.scheduler.policy.scheduler_state import SchedulerState
 from storage.portal.outcomes import RefusedScope
 from storage.portal.slots import Limits
@@ -95,7 +96,7 @@ def _wait_for_turn(backoff: Backoff, job: int, now: float) -> float:
     """Refuse a job until its delay is the longest one. Return the time of its turn."""
     scope = (RefusedScope.JOB, UUID(int=job))
     until = now
-    while until - now < MAX_DELAY_S:
+    for _ in range(math.ceil(math.log2(MAX_DELAY_S / FIRST_DELAY_S)) + 1):
         now = until
         until = backoff.refuse(scope, now, until=None, proposed_at=now - 0.01, in_use=2)
     return until
