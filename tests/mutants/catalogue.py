@@ -2287,13 +2287,6 @@ _GUEST = (
         "tests/unit/scheduler/test_backoff.py",
     ),
     _mutant(
-        "that a job which is refused while it waits keeps its turn",
-        "actors/scheduler/policy/backoff.py",
-        "        if turn is None or turn * MAX_DELAY_S <= now:\n",
-        "        if True:\n",
-        "tests/unit/scheduler/test_backoff.py",
-    ),
-    _mutant(
         "that a worker without room goes on with no document after a listing",
         "actors/pipeline/worker.py",
         " or self.slices.spool.trouble()",

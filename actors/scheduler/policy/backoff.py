@@ -104,7 +104,7 @@ class Backoff:
         return self._note(scope, _Refusal(until, delay_s, now, False, in_use))
 
     def _turn_of(self, scope: Hashable, now: float) -> float:
-        """Return when a job has its turn: the one that it waits for, else the first that is free."""
+        """Return when a job has its turn: its own, while it waits, else the first that is free."""
         turn = self._turns.get(scope)
         if turn is None or turn * MAX_DELAY_S <= now:
             self._end_turn(scope)
