@@ -61,10 +61,14 @@ class CountingDatabase(Database):
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Do the same as the base class, and count."""
-        with super().transaction() as transaction:
-            before = _counts(transaction)
+        with super().transaction() as transaction, self._counted(transaction):
             yield transaction
-            self._add(before, _counts(transaction))
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """Do the same as the base class, and count."""
+        with super().snapshot() as transaction, self._counted(transaction):
+            yield transaction
 
     @contextmanager
     def autocommit(self) -> Iterator[Transaction]:
@@ -77,6 +81,12 @@ class CountingDatabase(Database):
         self.called.add(function.name)
         with self.transaction() as transaction:
             return transaction.all(function.call, **values)
+
+    @contextmanager
+    def _counted(self, transaction: Transaction) -> Iterator[None]:
+        before = _counts(transaction)
+        yield
+        self._add(before, _counts(transaction))
 
     def _add(self, before: dict[str, Reads], after: dict[str, Reads]) -> None:
         reads = self.steps[self._step].reads
